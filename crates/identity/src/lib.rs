@@ -1,0 +1,1 @@
+//! Ground-floor values: trust domains, SPIFFE IDs, serials, lineages, times

@@ -1,0 +1,1 @@
+//! The corridor: from a proven key to an issued certificate

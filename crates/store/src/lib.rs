@@ -1,0 +1,1 @@
+//! The book: registrations, machines, issuances and events, durably

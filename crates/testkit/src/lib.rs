@@ -1,0 +1,1 @@
+//! Development only: forged certificates, fixtures and seeded randomness
