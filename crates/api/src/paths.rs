@@ -1,0 +1,46 @@
+//! The paths of the HTTP surface (DESIGN §7), each said once.
+
+/// `POST`: redeem an invitation.
+pub const ENROLL: &str = "/v1/enroll";
+/// `POST` over mutual TLS: the next certificate.
+pub const RENEW: &str = "/v1/renew";
+/// `GET`: the SPIFFE bundle, JWKS or PEM by `Accept`.
+pub const BUNDLE: &str = "/v1/bundle";
+/// `GET`: the roots documents.
+pub const ROOTS: &str = "/v1/roots";
+
+/// `GET`: the process is alive.
+pub const HEALTHZ: &str = "/healthz";
+/// `GET`: the process can answer renewals.
+pub const READYZ: &str = "/readyz";
+/// `GET`: metrics in the OpenMetrics text format.
+pub const METRICS: &str = "/metrics";
+
+/// `POST`: create an invitation.
+pub const ADMIN_INVITATIONS: &str = "/v1/admin/invitations";
+/// `GET` lists, `PUT` sets one, `DELETE` with `?id=` removes one.
+pub const ADMIN_REGISTRATIONS: &str = "/v1/admin/registrations";
+/// `POST`: many registrations at once, all or nothing.
+pub const ADMIN_REGISTRATIONS_IMPORT: &str = "/v1/admin/registrations/import";
+/// `GET`: machines.
+pub const ADMIN_MACHINES: &str = "/v1/admin/machines";
+/// `POST`: suspend, resume, remove or reset the recovery of machines.
+pub const ADMIN_MACHINES_ACT: &str = "/v1/admin/machines/act";
+/// `GET`: certificates issued and not yet expired.
+pub const ADMIN_ISSUED: &str = "/v1/admin/issued";
+/// `POST`: revoke.
+pub const ADMIN_REVOKE: &str = "/v1/admin/revoke";
+/// `GET` lists issuers.
+pub const ADMIN_ISSUERS: &str = "/v1/admin/issuers";
+/// `POST`: take up the issuer that `issuer rotate` left in the state directory.
+pub const ADMIN_ISSUERS_ADOPT: &str = "/v1/admin/issuers/adopt";
+/// `POST`: read the configuration again, all or nothing.
+pub const ADMIN_RELOAD: &str = "/v1/admin/reload";
+/// `POST`: a consistent copy of the book and the state directory, streamed.
+pub const ADMIN_BACKUP: &str = "/v1/admin/backup";
+/// `GET`: what `check` asks a running CA.
+pub const ADMIN_STATUS: &str = "/v1/admin/status";
+/// `GET`: events after a sequence number.
+pub const ADMIN_EVENTS: &str = "/v1/admin/events";
+/// `GET`: the policy in force; `POST`: apply a new one.
+pub const ADMIN_POLICY: &str = "/v1/admin/policy";
