@@ -1,0 +1,331 @@
+//! A service's TLS side: clients must show a certificate that the peer rule admits.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_identity::Clock;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::clock::SystemClock;
+use crate::own::{OwnIdentity, SetupError};
+use crate::peer::VerifiedPeer;
+use crate::provider::{Possession, provider};
+use crate::refusal::Refusal;
+use crate::revocation::Revocation;
+use crate::rule::PeerRule;
+use crate::svid::{SvidVerifier, Usage};
+use crate::trust::TrustStore;
+use crate::verdict;
+
+/// How a handshake ends that takes too long: ten seconds are many round trips on any network worth serving.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a refused client is read on, so that the alert with the reason reaches it before the connection's end does.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// What is read of a refused client at most.
+const LINGER_LIMIT: usize = 16 * 1024;
+
+/// Builds a TLS server for services. Answer, in this order:
+///
+/// 1. **Who am I?** An [`OwnIdentity`], shown to clients.
+/// 2. **Whom do I believe?** A [`TrustStore`] of bundles, one per trust domain.
+/// 3. **Who may come in?** A [`PeerRule`], given to [`admit`](ServerBuilder::admit). There is no default: without it
+///    there is nothing to build.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use countersign_verifier::*;
+/// # fn example(identity: Arc<OwnIdentity>, trust: Arc<TrustStore>) -> Result<(), Box<dyn std::error::Error>> {
+/// let acceptor = ServerBuilder::new(identity, trust)
+///     .admit(PeerRule::one_of(["spiffe://prod.example/payments".parse()?]))
+///     .build()?;
+/// # Ok(()) }
+/// ```
+///
+/// Everything else has a default: TLS 1.3 with hybrid post-quantum key exchange where the provider has it, no session
+/// resumption, ten seconds for a handshake, `h2` and `http/1.1`, connections closed after an hour.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    identity: Arc<OwnIdentity>,
+    trust: Arc<TrustStore>,
+}
+
+/// A server whose three questions are answered; what is left has defaults.
+#[derive(Debug)]
+pub struct ServerSettings {
+    identity: Arc<OwnIdentity>,
+    trust: Arc<TrustStore>,
+    rule: PeerRule,
+    provider: Arc<CryptoProvider>,
+    clock: Arc<dyn Clock>,
+    revocation: Option<Arc<dyn Revocation>>,
+    alpn: Vec<Vec<u8>>,
+    handshake_timeout: Duration,
+    connection_age: Duration,
+}
+
+/// Accepts connections of admitted peers, and only those.
+#[derive(Clone, Debug)]
+pub struct ServerAcceptor {
+    config: Arc<ServerConfig>,
+    door: Arc<StrictDoor>,
+    handshake_timeout: Duration,
+    connection_age: Duration,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    /// The peer was turned away.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// TLS or the network failed.
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    /// The handshake took too long.
+    #[error("the TLS handshake was not done within {0:?}")]
+    Timeout(Duration),
+}
+
+impl ServerBuilder {
+    /// Who I am and whom I believe.
+    #[must_use]
+    pub const fn new(identity: Arc<OwnIdentity>, trust: Arc<TrustStore>) -> Self {
+        Self { identity, trust }
+    }
+
+    /// Who may come in.
+    #[must_use]
+    pub fn admit(self, rule: PeerRule) -> ServerSettings {
+        ServerSettings {
+            identity: self.identity,
+            trust: self.trust,
+            rule,
+            provider: provider(),
+            clock: Arc::new(SystemClock),
+            revocation: None,
+            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            connection_age: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl ServerSettings {
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Another provider than [`provider`].
+    #[must_use]
+    pub fn provider(self, provider: Arc<CryptoProvider>) -> Self {
+        Self { provider, ..self }
+    }
+
+    /// Also refuses what this list revokes.
+    #[must_use]
+    pub fn revocation(self, revocation: Arc<dyn Revocation>) -> Self {
+        Self { revocation: Some(revocation), ..self }
+    }
+
+    /// The application protocols offered, most wanted first; default `h2`, `http/1.1`.
+    #[must_use]
+    pub fn alpn(self, protocols: &[&str]) -> Self {
+        Self { alpn: protocols.iter().map(|name| name.as_bytes().to_vec()).collect(), ..self }
+    }
+
+    /// How long a handshake may take; default 10 s.
+    #[must_use]
+    pub fn handshake_timeout(self, limit: Duration) -> Self {
+        Self { handshake_timeout: limit, ..self }
+    }
+
+    /// How long a connection may live; default 1 h, and never past the peer's certificate. A verdict is as old as its
+    /// connection: what was revoked since is noticed at the next one.
+    #[must_use]
+    pub fn connection_age(self, limit: Duration) -> Self {
+        Self { connection_age: limit, ..self }
+    }
+
+    /// The acceptor.
+    ///
+    /// # Errors
+    /// When the provider does not support TLS 1.3.
+    pub fn build(self) -> Result<ServerAcceptor, SetupError> {
+        let possession = Possession::new(&self.provider);
+        let mut verifier = SvidVerifier::new(self.provider, self.trust, self.clock);
+        if let Some(list) = self.revocation {
+            verifier = verifier.with_revocation(list);
+        }
+        let door = Arc::new(StrictDoor { verifier, rule: self.rule, possession });
+        let config =
+            crate::tls::server_config(&door.verifier, Arc::clone(&door) as _, self.identity, self.alpn)?;
+        let (handshake_timeout, connection_age) = (self.handshake_timeout, self.connection_age);
+        Ok(ServerAcceptor { config, door, handshake_timeout, connection_age })
+    }
+}
+
+impl ServerAcceptor {
+    /// The settings for other TLS stacks on rustls; they refuse the same peers. Take the peer with
+    /// [`judge`](ServerAcceptor::judge) from its certificates.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<ServerConfig> {
+        &self.config
+    }
+
+    /// Judges a client's certificate chain by path, leaf rules, time, revocation and peer rule.
+    ///
+    /// # Errors
+    /// With the reason to turn the client away.
+    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Refusal> {
+        self.door.judge(chain)
+    }
+
+    /// The time limit for a handshake.
+    #[must_use]
+    pub const fn handshake_timeout(&self) -> Duration {
+        self.handshake_timeout
+    }
+
+    /// How long a connection of this peer may live from now on: the connection age, or the rest of its certificate.
+    #[must_use]
+    pub fn lifetime(&self, peer: &VerifiedPeer) -> Duration {
+        // `not_after` is itself a valid second.
+        let rest = peer.not_after().since(self.door.verifier.clock().now()) + Duration::from_secs(1);
+        rest.min(self.connection_age)
+    }
+
+    /// Completes a handshake and says with whom.
+    ///
+    /// # Errors
+    /// When the peer is refused, breaks off, or takes too long. A refused peer gets a TLS alert, which it sees at its
+    /// first read (RFC 8446 §4.4.2.4 lets a client finish before the server has judged).
+    pub async fn accept<IO>(&self, io: IO) -> Result<(TlsStream<IO>, VerifiedPeer), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let limit = self.handshake_timeout;
+        let handshake = handshake(Arc::clone(&self.config), io);
+        let (stream, verdict) =
+            timeout(limit, handshake).await.map_err(|_| AcceptError::Timeout(limit))??;
+        match verdict {
+            Some(Ok(peer)) => Ok((stream, peer)),
+            Some(Err(refusal)) => Err(AcceptError::Refused(refusal)),
+            None => Err(AcceptError::Refused(Refusal::NoCertificate)),
+        }
+    }
+}
+
+/// One handshake, with the verdict its verifier left, and a gentle end for whom it refuses.
+pub(crate) async fn handshake<IO>(
+    config: Arc<ServerConfig>,
+    io: IO,
+) -> Result<(TlsStream<IO>, Option<verdict::Verdict>), AcceptError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let (outcome, verdict) = verdict::around(TlsAcceptor::from(config).accept(io).into_fallible()).await;
+    match (outcome, verdict) {
+        (Ok(stream), verdict) => Ok((stream, verdict)),
+        (Err((fault, io)), verdict) => {
+            let refused = match verdict {
+                Some(Err(refusal)) => AcceptError::Refused(refusal),
+                _ if shows_no_certificate(&fault) => AcceptError::Refused(Refusal::NoCertificate),
+                _ => return Err(AcceptError::Handshake(fault)),
+            };
+            linger(io).await;
+            Err(refused)
+        }
+    }
+}
+
+fn shows_no_certificate(fault: &io::Error) -> bool {
+    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::NoCertificatesPresented))
+}
+
+/// Reads on for a moment after an alert: closing over unread data resets the connection and loses the alert.
+async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
+    let drain = async {
+        io.shutdown().await?;
+        let mut sink = [0; 1024];
+        let mut left = LINGER_LIMIT;
+        while left > 0 {
+            match io.read(&mut sink).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whatever happens to a connection that is over anyway is of no interest.
+    let _ = timeout(LINGER, drain).await;
+}
+
+/// The verifier inside rustls for clients that must be admitted.
+#[derive(Debug)]
+struct StrictDoor {
+    verifier: SvidVerifier,
+    rule: PeerRule,
+    possession: Possession,
+}
+
+impl StrictDoor {
+    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Refusal> {
+        self.verifier.verify(chain, Usage::Client).and_then(|peer| self.rule.check(peer))
+    }
+}
+
+impl ClientCertVerifier for StrictDoor {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // Bundles are replaced while this lives; a client with one identity needs no hint.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
+        let verdict = self.judge(&chain);
+        let answer = verdict.as_ref().map(|_| ClientCertVerified::assertion()).map_err(Refusal::to_tls);
+        verdict::leave(verdict);
+        answer
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(Possession::no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.possession.check(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.possession.schemes()
+    }
+}
