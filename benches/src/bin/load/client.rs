@@ -1,0 +1,74 @@
+//! One HTTP/1.1 connection, over TLS or a unix socket.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context as _, Result};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1::{self, SendRequest},
+    header::{CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::TlsConnector;
+
+/// An open connection.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
+}
+
+impl Connection {
+    /// Opens a TCP connection and completes the TLS handshake.
+    pub(crate) async fn open(server: SocketAddr, config: Arc<ClientConfig>) -> Result<Self> {
+        let stream = TcpStream::connect(server).await.with_context(|| format!("cannot reach {server}"))?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::IpAddress(server.ip().into());
+        let stream = TlsConnector::from(config).connect(name, stream).await?;
+        Self::over(stream, server.to_string()).await
+    }
+
+    /// Opens a unix socket.
+    pub(crate) async fn unix(path: &Path) -> Result<Self> {
+        let stream =
+            UnixStream::connect(path).await.with_context(|| format!("cannot reach {}", path.display()))?;
+        Self::over(stream, "localhost".into()).await
+    }
+
+    async fn over<I>(stream: I, host: String) -> Result<Self>
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (sender, driver) = http1::handshake(TokioIo::new(stream)).await?;
+        // How the connection ended shows in the request that needed it.
+        tokio::spawn(async move { driver.await.ok() });
+        Ok(Self { sender, host })
+    }
+
+    /// Sends JSON and reads the whole answer.
+    pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, &self.host)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        Ok(Answer { status, body: response.into_body().collect().await?.to_bytes() })
+    }
+}

@@ -1,0 +1,77 @@
+//! The loader: clients with certificates of their own that renew against the CA or the floor.
+//!
+//! `invite` and `enroll` prepare identities at a CA (the floor makes its own); `keep-alive` and `fresh` measure.
+//! Keys and CSRs are made before the measured window, answers are judged after it.
+
+mod client;
+mod enroll;
+mod invite;
+mod judge;
+mod load;
+mod proposal;
+mod window;
+
+use std::{io::Write as _, net::SocketAddr, path::PathBuf};
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The loader of scripts/bench.
+#[derive(Parser)]
+enum Command {
+    /// Creates registrations and invitations over a CA's unix socket; prints one invitation a line.
+    Invite {
+        /// The admin socket.
+        #[arg(long)]
+        socket: PathBuf,
+        /// The CA's trust domain.
+        #[arg(long)]
+        trust_domain: String,
+        /// How many.
+        #[arg(long, default_value_t = 2000)]
+        count: usize,
+    },
+    /// Redeems invitations and writes an identity file.
+    Enroll {
+        /// One invitation a line.
+        #[arg(long)]
+        invitations: PathBuf,
+        /// The CA's TLS listener.
+        #[arg(long)]
+        server: SocketAddr,
+        /// The root certificate, PEM; must be the one the invitations pin.
+        #[arg(long)]
+        root: PathBuf,
+        /// The identity file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Renews over connections opened beforehand (B1, B2).
+    KeepAlive {
+        #[command(flatten)]
+        load: load::Load,
+        /// Renewals over each connection. The certificate presented stays the same one, so each but the first
+        /// supersedes the one before; a CA takes at most 3 of those.
+        #[arg(long, default_value_t = 3)]
+        per_connection: usize,
+    },
+    /// Renews with a new connection and the newest certificate each time, as agents do (B3).
+    Fresh {
+        #[command(flatten)]
+        load: load::Load,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let text = match Command::parse() {
+        Command::Invite { socket, trust_domain, count } => invite::run(&socket, &trust_domain, count).await?,
+        Command::Enroll { invitations, server, root, out } => {
+            enroll::run(&invitations, server, &root, &out).await?
+        }
+        Command::KeepAlive { load, per_connection } => load.keep_alive(per_connection).await?,
+        Command::Fresh { load } => load.fresh().await?,
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}

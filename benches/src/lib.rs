@@ -1,0 +1,18 @@
+//! What the yardstick, the loader and the calibration share.
+//!
+//! ```
+//! use countersign_bench::Sample;
+//!
+//! let sample: Sample = (1..=100).collect();
+//! assert_eq!((sample.percentile(50), sample.percentile(99)), (50, 99));
+//! ```
+
+mod cpu;
+mod identities;
+pub mod pem;
+mod sample;
+pub mod tls;
+
+pub use cpu::CpuTime;
+pub use identities::{Identity, IdentityFile};
+pub use sample::Sample;
