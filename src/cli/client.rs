@@ -1,0 +1,257 @@
+//! The conversation with a running CA: HTTP/1 over its unix socket, JSON in and out.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use countersign_api::{Problem, admin::Page};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+    header::{ACCEPT, CONTENT_TYPE, HOST},
+};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
+
+use super::CliError;
+
+/// How long the CA may take to begin an answer: an import of ten thousand registrations is one answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// The rows asked for at once: few round trips, and no answer larger than about a megabyte.
+const PAGE: usize = 1_000;
+
+/// One connection to the admin socket.
+pub(crate) struct Client {
+    socket: PathBuf,
+    sender: SendRequest<Full<Bytes>>,
+    runtime: Runtime,
+}
+
+/// The query of a request; empty values are left out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(&'static str, String)>);
+
+impl Query {
+    /// Adds a parameter if there is a value.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.0.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    fn target(&self, path: &str) -> String {
+        let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
+        if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+    }
+}
+
+impl Client {
+    /// Connects to the admin socket at `socket`.
+    pub(crate) fn connect(socket: &Path) -> Result<Self, CliError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| CliError::failed(format_args!("no I/O possible on this host: {error}")))?;
+        let sender = runtime.block_on(async {
+            let stream = UnixStream::connect(socket).await.map_err(|error| not_connected(socket, &error))?;
+            let (sender, connection) =
+                http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(socket, &error))?;
+            tokio::spawn(connection);
+            Ok::<_, CliError>(sender)
+        })?;
+        Ok(Self { socket: socket.to_owned(), sender, runtime })
+    }
+
+    /// `GET`, answered with JSON.
+    pub(crate) fn get<T: DeserializeOwned>(&mut self, path: &str, query: &Query) -> Result<T, CliError> {
+        self.ask(Method::GET, &query.target(path), None)
+    }
+
+    /// `POST` of JSON, answered with JSON.
+    pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
+        self.ask(Method::POST, path, Some(to_json(body)?))
+    }
+
+    /// `PUT` of JSON; the answer's body does not matter.
+    pub(crate) fn put(&mut self, path: &str, body: &impl Serialize) -> Result<(), CliError> {
+        self.send(Method::PUT, path, Some(to_json(body)?), "application/json").map(|_| ())
+    }
+
+    /// `DELETE`; the answer's body does not matter.
+    pub(crate) fn delete(&mut self, path: &str, query: &Query) -> Result<(), CliError> {
+        self.send(Method::DELETE, &query.target(path), None, "application/json").map(|_| ())
+    }
+
+    /// `GET` of a body that is not JSON.
+    pub(crate) fn get_text(&mut self, path: &str, accept: &'static str) -> Result<String, CliError> {
+        let body = self.send(Method::GET, path, None, accept)?;
+        String::from_utf8(body.to_vec()).map_err(|_| self.not_understood("an answer that is not text"))
+    }
+
+    /// Hands every item of a list to `each`, page by page, until the end or `limit` items.
+    pub(crate) fn each<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        query: &Query,
+        limit: Option<usize>,
+        mut each: impl FnMut(T) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let mut left = limit.unwrap_or(usize::MAX);
+        let mut after: Option<String> = None;
+        while left > 0 {
+            let mut page_query = query.clone().with("limit", Some(left.min(PAGE)));
+            if after.is_some() {
+                page_query.0.retain(|(name, _)| *name != "after");
+            }
+            let page: Page<T> = self.get(path, &page_query.with("after", after.as_ref()))?;
+            for item in page.items.into_iter().take(left) {
+                each(item)?;
+                left -= 1;
+            }
+            if page.next.is_none() || page.next == after {
+                break;
+            }
+            after = page.next;
+        }
+        Ok(())
+    }
+
+    /// Streams the answer of a `POST` without body into `to`; tells the octets written so far after each piece.
+    pub(crate) fn stream(
+        &mut self,
+        path: &str,
+        to: &mut impl Write,
+        mut written: impl FnMut(u64),
+    ) -> Result<u64, CliError> {
+        let request = self.request(Method::POST, path, None, "application/octet-stream")?;
+        let (socket, sender) = (&self.socket, &mut self.sender);
+        self.runtime.block_on(async {
+            let mut response = answer(socket, sender, request).await?;
+            let mut total = 0;
+            while let Some(frame) = timeout(PATIENCE, response.frame()).await.map_err(|_| silent(socket))? {
+                let frame = frame.map_err(|error| broken(socket, &error))?;
+                let Ok(data) = frame.into_data() else { continue };
+                to.write_all(&data).map_err(|error| CliError::failed(format_args!("cannot write: {error}")))?;
+                total += data.len() as u64;
+                written(total);
+            }
+            Ok(total)
+        })
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, method: Method, target: &str, body: Option<Bytes>) -> Result<T, CliError> {
+        let answer = self.send(method, target, body, "application/json")?;
+        serde_json::from_slice(&answer).map_err(|error| self.not_understood(error))
+    }
+
+    fn send(
+        &mut self,
+        method: Method,
+        target: &str,
+        body: Option<Bytes>,
+        accept: &'static str,
+    ) -> Result<Bytes, CliError> {
+        let request = self.request(method, target, body, accept)?;
+        let (socket, sender) = (&self.socket, &mut self.sender);
+        self.runtime.block_on(async {
+            let response = answer(socket, sender, request).await?;
+            collected(socket, response.into_body()).await
+        })
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<Bytes>,
+        accept: &'static str,
+    ) -> Result<Request<Full<Bytes>>, CliError> {
+        let request = Request::builder().method(method).uri(target).header(HOST, "localhost").header(ACCEPT, accept);
+        let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
+        request.body(Full::new(body.unwrap_or_default())).map_err(|error| CliError::usage(error))
+    }
+
+    fn not_understood(&self, what: impl std::fmt::Display) -> CliError {
+        CliError::failed(format_args!("the CA at {} answered with something unexpected: {what}", self.socket.display()))
+            .hint("are this program and the running CA of the same version?")
+    }
+}
+
+/// A successful answer; a problem document becomes the error it describes.
+async fn answer(
+    socket: &Path,
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, CliError> {
+    sender.ready().await.map_err(|error| broken(socket, &error))?;
+    let response = timeout(PATIENCE, sender.send_request(request)).await.map_err(|_| silent(socket))?;
+    let response = response.map_err(|error| broken(socket, &error))?;
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    let body = collected(socket, response.into_body()).await?;
+    Err(refusal(status, &body))
+}
+
+async fn collected(socket: &Path, body: Incoming) -> Result<Bytes, CliError> {
+    let body = timeout(PATIENCE, body.collect()).await.map_err(|_| silent(socket))?;
+    Ok(body.map_err(|error| broken(socket, &error))?.to_bytes())
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> CliError {
+    serde_json::from_slice::<Problem>(body).map_or_else(
+        |_| {
+            CliError::failed(format_args!("the CA answered {status} without saying why"))
+                .hint("are this program and the running CA of the same version?")
+        },
+        CliError::from,
+    )
+}
+
+fn to_json(body: &impl Serialize) -> Result<Bytes, CliError> {
+    serde_json::to_vec(body).map(Bytes::from).map_err(CliError::failed)
+}
+
+fn not_connected(socket: &Path, error: &io::Error) -> CliError {
+    let place = socket.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => CliError::unreachable(format_args!("no CA is running: there is no socket {place}"))
+            .hint("is `countersign serve` running?"),
+        io::ErrorKind::ConnectionRefused => {
+            CliError::unreachable(format_args!("no CA is running: nobody listens on {place}"))
+                .hint("is `countersign serve` running?")
+        }
+        io::ErrorKind::PermissionDenied => {
+            CliError::refused(format_args!("this user may not open the CA's socket {place}"))
+                .hint("run the command as the user that runs `countersign serve` (the owner of the socket)")
+        }
+        _ => CliError::unreachable(format_args!("cannot connect to {place}: {error}")),
+    }
+}
+
+fn broken(socket: &Path, error: &hyper::Error) -> CliError {
+    CliError::unreachable(format_args!("the CA at {} broke off: {error}", socket.display()))
+        .hint("its log says why; it is unknown whether the command took effect")
+}
+
+fn silent(socket: &Path) -> CliError {
+    CliError::unreachable(format_args!("the CA at {} did not answer within {PATIENCE:?}", socket.display()))
+        .hint("its log says why; it is unknown whether the command took effect")
+}
+
+/// RFC 3986 §2.1, with all but the unreserved characters encoded.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
+}

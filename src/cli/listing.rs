@@ -1,0 +1,45 @@
+//! A list as commands show it: one table, or one complete JSON array.
+
+use countersign_api::admin::Page;
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Client, CliError, Output, client::Query};
+
+/// Shows all items of a list route, up to `limit`. JSON is written as it arrives: a million rows fit in no table but
+/// pass through here.
+pub(crate) fn show<T: DeserializeOwned + Serialize>(
+    client: &mut Client,
+    path: &str,
+    query: &Query,
+    limit: Option<usize>,
+    out: &Output,
+    (headers, row): (&[&str], impl Fn(&T) -> Vec<String>),
+) -> Result<(), CliError> {
+    if out.is_json() {
+        let mut array = out.json_array();
+        client.each(path, query, limit, |item: T| {
+            array.push(&item);
+            Ok(())
+        })?;
+        array.finish();
+        return Ok(());
+    }
+    let mut rows = Vec::new();
+    client.each(path, query, limit, |item: T| {
+        rows.push(row(&item));
+        Ok(())
+    })?;
+    out.table(headers, rows);
+    Ok(())
+}
+
+/// The one item a list route gives for `name=value`.
+pub(crate) fn one<T: DeserializeOwned>(
+    client: &mut Client,
+    path: &str,
+    (name, value): (&'static str, &str),
+    what: &str,
+) -> Result<T, CliError> {
+    let page: Page<T> = client.get(path, &Query::default().with(name, Some(value)))?;
+    page.items.into_iter().next().ok_or_else(|| CliError::refused(format_args!("there is no {what} {value}")))
+}

@@ -1,0 +1,144 @@
+//! `machines`: the holders that enrolled.
+
+use clap::{Args, Subcommand};
+use countersign_api::{
+    admin::{Machine, MachineAct, MachineActRequest},
+    paths,
+};
+use countersign_identity::{MachineId, SpiffeId};
+
+use super::{
+    CaArgs, CliError, Output,
+    client::Query,
+    listing,
+    reach::{self, Act},
+};
+
+#[derive(Args, Debug)]
+pub(crate) struct MachinesArgs {
+    #[command(flatten)]
+    ca: CaArgs,
+
+    #[command(subcommand)]
+    command: MachinesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum MachinesCommand {
+    /// List machines.
+    List {
+        /// Only machines of this identity. Default: all.
+        #[arg(long, value_name = "SPIFFE-ID")]
+        spiffe_id: Option<SpiffeId>,
+        /// Only machines with this status: active, held, suspended, removed or replaced. Default: all.
+        #[arg(long, value_name = "STATUS", value_parser = ["active", "held", "suspended", "removed", "replaced"])]
+        status: Option<String>,
+        /// Stop after this many. Default: all.
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+    /// Show one machine.
+    Show {
+        /// The machine's id, m-….
+        #[arg(value_name = "MACHINE")]
+        machine: MachineId,
+    },
+    /// Refuse a machine everything until it is resumed; its certificates are listed as revoked meanwhile.
+    Suspend(Target),
+    /// Take a suspension or a hold back.
+    Resume(Target),
+    /// Forget a machine: its certificates are revoked, and only a new invitation brings it back.
+    Remove(Target),
+}
+
+#[derive(Args, Debug)]
+struct Target {
+    /// A machine's id, or a SPIFFE ID for all its machines.
+    #[arg(value_name = "MACHINE|SPIFFE-ID", value_parser = machine_or_identity)]
+    target: String,
+    /// Why; written into the event. Default: no reason.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Reach every machine of a SPIFFE ID without asking. Default: ask, or refuse where nobody can answer.
+    #[arg(long)]
+    all: bool,
+    /// Only say what would happen. Default: do it.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Checks the shape here, so that a typing mistake is a usage error and not an unknown machine.
+pub(crate) fn machine_or_identity(text: &str) -> Result<String, String> {
+    if text.starts_with("spiffe:") {
+        return text.parse::<SpiffeId>().map(|id| id.to_string()).map_err(|error| error.to_string());
+    }
+    text.parse::<MachineId>().map(|id| id.to_string()).map_err(|error| error.to_string())
+}
+
+pub(crate) fn run(args: MachinesArgs, out: &Output) -> Result<(), CliError> {
+    match args.command {
+        MachinesCommand::List { spiffe_id, status, limit } => {
+            let query = Query::default().with("spiffe_id", spiffe_id).with("status", status);
+            listing::show(&mut args.ca.connect()?, paths::ADMIN_MACHINES, &query, limit, out, table(out))
+        }
+        MachinesCommand::Show { machine } => show(&args.ca, &machine, out),
+        MachinesCommand::Suspend(target) => act(&args.ca, MachineAct::Suspend, ("suspend", "suspended"), &target, out),
+        MachinesCommand::Resume(target) => act(&args.ca, MachineAct::Resume, ("resume", "resumed"), &target, out),
+        MachinesCommand::Remove(target) => act(&args.ca, MachineAct::Remove, ("remove", "removed"), &target, out),
+    }
+}
+
+fn table(out: &Output) -> (&'static [&'static str], impl Fn(&Machine) -> Vec<String>) {
+    let row = |machine: &Machine| {
+        vec![
+            machine.machine.clone(),
+            machine.spiffe_id.clone(),
+            machine.status.clone(),
+            machine.profile.clone(),
+            out.distance(&machine.last_seen),
+            out.distance(&machine.not_after),
+        ]
+    };
+    (&["MACHINE", "SPIFFE ID", "STATUS", "PROFILE", "LAST SEEN", "CERTIFICATE ENDS"], row)
+}
+
+fn show(ca: &CaArgs, machine: &MachineId, out: &Output) -> Result<(), CliError> {
+    let id = machine.to_string();
+    let machine: Machine =
+        listing::one(&mut ca.connect()?, paths::ADMIN_MACHINES, ("machine", &id), "machine")?;
+    if out.is_json() {
+        out.json(&machine);
+        return Ok(());
+    }
+    out.field("machine", &machine.machine);
+    out.field("SPIFFE ID", &machine.spiffe_id);
+    out.field("status", &machine.status);
+    out.field("profile", &machine.profile);
+    out.field("lineage", &machine.lineage);
+    out.field("confirmed", &machine.confirmed);
+    if let Some(pending) = &machine.pending {
+        out.field("pending", pending);
+    }
+    out.field("enrolled", out.when(&machine.enrolled));
+    out.field("last seen", out.when(&machine.last_seen));
+    out.field("ends", out.when(&machine.not_after));
+    Ok(())
+}
+
+fn act(
+    ca: &CaArgs,
+    kind: MachineAct,
+    (verb, done): (&str, &str),
+    target: &Target,
+    out: &Output,
+) -> Result<(), CliError> {
+    let act = Act { verb, done, target: &target.target, all: target.all, dry_run: target.dry_run };
+    let request = |all, dry_run| MachineActRequest {
+        target: target.target.clone(),
+        act: kind,
+        reason: target.reason.clone(),
+        all,
+        dry_run,
+    };
+    reach::perform(&act, &mut ca.connect()?, paths::ADMIN_MACHINES_ACT, request, out)
+}

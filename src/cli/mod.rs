@@ -1,0 +1,127 @@
+//! The command line: the command tree of DESIGN §6, one file per command.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod backup;
+mod bundle;
+mod check;
+mod client;
+mod error;
+mod events;
+mod find;
+mod import;
+mod init;
+mod inspect;
+mod invite;
+mod issued;
+mod issuer;
+mod listing;
+mod machines;
+mod output;
+mod policy;
+mod quickstart;
+mod reach;
+mod registrations;
+mod reload;
+mod result_file;
+mod revoke;
+mod serve;
+mod stated;
+
+pub(crate) use client::Client;
+pub(crate) use error::CliError;
+pub(crate) use find::CaArgs;
+pub(crate) use output::Output;
+
+/// A certificate authority for machines: it enrolls them, renews their certificates, and gives services what they
+/// need to tell who calls.
+///
+/// Commands that talk to a CA go through its unix socket; they find it in its configuration file. Exit codes: 0 done,
+/// 1 refused or failed, 2 wrong usage, 3 the CA could not be reached (try again later).
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, propagate_version = false, subcommand_required = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    ca: CaArgs,
+
+    /// Print JSON for programs instead of text for people. Default: text.
+    #[arg(long, global = true, help_heading = "Global options")]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show everything in a scratch directory: a CA, two machines, a service, allowed and refused calls.
+    Quickstart(quickstart::QuickstartArgs),
+    /// Make a new CA: root, issuer, configuration, policy and profiles.
+    Init(init::InitArgs),
+    /// Run the CA until SIGTERM.
+    Serve(serve::ServeArgs),
+    /// Have the running CA read its configuration again, all or nothing.
+    Reload(reload::ReloadArgs),
+    /// Write a consistent copy of a running CA's book and state into one file.
+    Backup(backup::BackupArgs),
+    /// Make a one-time invitation and print it, alone, on standard output.
+    Invite(invite::InviteArgs),
+    /// See and change registrations: which identities may have certificates.
+    Registrations(registrations::RegistrationsArgs),
+    /// See, suspend, resume and remove machines.
+    Machines(machines::MachinesArgs),
+    /// See the certificates that were issued and have not expired.
+    Issued(issued::IssuedArgs),
+    /// Revoke a machine, a lineage, a certificate or a key.
+    Revoke(revoke::RevokeArgs),
+    /// See the issuers, and make a new one with the root's passphrase.
+    Issuer(issuer::IssuerArgs),
+    /// See or save the trust bundle: the roots others verify our machines with.
+    Bundle(bundle::BundleArgs),
+    /// See, check and question the permission policy.
+    Policy(policy::PolicyArgs),
+    /// See what happened, as the CA wrote it down.
+    Events(events::EventsArgs),
+    /// Explain a certificate file or a live TLS endpoint: chain, identity, times, what would fail and why.
+    Inspect(inspect::InspectArgs),
+    /// Check this CA, or a machine's directory, and say how to repair what is wrong.
+    Check(check::CheckArgs),
+}
+
+/// Parses the arguments, runs the command, and turns its end into an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let out = Output::new(cli.json);
+    match run(cli.command, &out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out.error(&error);
+            error.exit_code()
+        }
+    }
+}
+
+fn run(command: Command, out: &Output) -> Result<(), CliError> {
+    match command {
+        Command::Quickstart(args) => quickstart::run(args, out),
+        Command::Init(args) => init::run(args, out),
+        Command::Serve(args) => serve::run(args, out),
+        Command::Reload(args) => reload::run(args, out),
+        Command::Backup(args) => backup::run(args, out),
+        Command::Invite(args) => invite::run(args, out),
+        Command::Registrations(args) => registrations::run(args, out),
+        Command::Machines(args) => machines::run(args, out),
+        Command::Issued(args) => issued::run(args, out),
+        Command::Revoke(args) => revoke::run(args, out),
+        Command::Issuer(args) => issuer::run(args, out),
+        Command::Bundle(args) => bundle::run(args, out),
+        Command::Policy(args) => policy::run(args, out),
+        Command::Events(args) => events::run(args, out),
+        Command::Inspect(args) => inspect::run(args, out),
+        Command::Check(args) => check::run(args, out),
+    }
+}

@@ -1,0 +1,70 @@
+//! `countersign serve`: run the CA until SIGTERM.
+
+use std::io::IsTerminal as _;
+
+use clap::Args;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+
+use super::{CaArgs, CliError, Output};
+use crate::{
+    config::{Config, LogFormat},
+    http,
+    service::LogLevel,
+};
+
+/// Run the CA until SIGTERM or SIGINT, then finish what is under way and exit 0. SIGHUP reloads the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    ca: CaArgs,
+}
+
+pub(crate) fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
+    let config = args.ca.load()?;
+    let level = start_log(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::failed(format!("cannot start the runtime: {e}")))?;
+    runtime.block_on(async {
+        let server = http::Server::start(config, level).await.map_err(explain)?;
+        out.note(format!("{} is served at {}", server.trust_domain(), server.url()));
+        server.until_stopped().await.map_err(|e| CliError::failed(e))
+    })
+}
+
+/// Runs `future` on a runtime of its own, for commands that wait for one thing.
+pub(crate) fn block_on<F: Future>(future: F) -> Result<F::Output, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map(|runtime| runtime.block_on(future))
+        .map_err(|e| CliError::failed(format!("cannot start the runtime: {e}")))
+}
+
+fn explain(error: http::StartError) -> CliError {
+    let cli = CliError::failed(&error);
+    match error.hint() {
+        Some(hint) => cli.hint(hint),
+        None => cli,
+    }
+}
+
+/// Starts logging to stderr; what comes back changes the level at reload.
+fn start_log(config: &Config) -> Result<LogLevel, CliError> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|e| {
+        CliError::failed(format!("{}: log.level = {:?}: {e}", config.file.display(), config.log_level))
+    })?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let registry = tracing_subscriber::registry().with(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match config.log_format {
+        LogFormat::Json => registry.with(lines.json()).try_init(),
+        LogFormat::Text => registry.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+    };
+    started.map_err(|e| CliError::failed(format!("cannot start logging: {e}")))?;
+    Ok(LogLevel::new(move |text| {
+        let filter = EnvFilter::try_new(text).map_err(|e| e.to_string())?;
+        handle.reload(filter).map_err(|e| e.to_string())
+    }))
+}
