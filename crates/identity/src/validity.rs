@@ -60,6 +60,12 @@ impl Validity {
         Ok(Self { not_before, not_after })
     }
 
+    /// From `not_before` on, `lifetime` long in whole seconds, the first and the last counted; at least one second.
+    #[must_use]
+    pub fn lasting(not_before: Timestamp, lifetime: Duration) -> Self {
+        Self { not_before, not_after: not_before + lifetime.saturating_sub(Duration::from_secs(1)) }
+    }
+
     /// The first second.
     #[must_use]
     pub const fn not_before(&self) -> Timestamp {
