@@ -12,6 +12,8 @@ mod provider;
 mod refusal;
 mod revocation;
 mod rule;
+#[cfg(feature = "axum")]
+mod serve;
 mod server;
 mod svid;
 mod tls;
@@ -28,6 +30,8 @@ pub use provider::provider;
 pub use refusal::{AuthorityRule, ChainFault, LeafRule, NotSpiffe, Refusal};
 pub use revocation::Revocation;
 pub use rule::{DangerousRules, PeerRule};
+#[cfg(feature = "axum")]
+pub use serve::{Admission, Arrival, Limits, PeerRequired, Wire, axum_serve, serve_connections};
 pub use server::{AcceptError, HANDSHAKE_TIMEOUT, ServerAcceptor, ServerBuilder, ServerSettings};
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};

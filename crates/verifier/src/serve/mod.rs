@@ -1,0 +1,155 @@
+//! The accept loop: limits, handshakes, and HTTP connections that know their peer.
+
+mod arrival;
+mod connection;
+mod extract;
+mod limits;
+mod sources;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::refusal::Refusal;
+use crate::server::{AcceptError, ServerAcceptor, handshake};
+use sources::{Place, Sources};
+
+pub use arrival::{Admission, Arrival, Wire};
+pub use extract::PeerRequired;
+pub use limits::Limits;
+
+/// How long the loop rests when the machine has no more file descriptors, so as not to spin.
+const REST: Duration = Duration::from_millis(50);
+
+/// Serves an axum router to admitted peers, until `shutdown` is done and the requests under way have finished.
+///
+/// Every request carries the [`VerifiedPeer`](crate::VerifiedPeer) and the [`Wire`] of its connection in its
+/// extensions; handlers take the peer as an argument. Handshake time and connection age are the acceptor's, the other
+/// limits are the default ones.
+///
+/// # Errors
+/// When the listener cannot be asked for connections at all.
+pub async fn axum_serve(
+    listener: TcpListener,
+    acceptor: ServerAcceptor,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let limits = Limits { handshake_timeout: acceptor.handshake_timeout(), ..Limits::default() };
+    let config = Arc::new(ArcSwap::new(Arc::clone(acceptor.config())));
+    let admit = move |arrival: &Arrival<'_>| {
+        let peer = arrival.verified().cloned().ok_or(Refusal::NoCertificate)?;
+        let lifetime = acceptor.lifetime(&peer);
+        Ok(Admission::new(peer).at_most(lifetime))
+    };
+    serve_connections(
+        listener,
+        config,
+        Limits { connection_age: Duration::MAX, ..limits },
+        admit,
+        router,
+        shutdown,
+    )
+    .await
+}
+
+/// Serves an axum router over TLS to whomever `admit` lets in, until `shutdown` is done and the requests under way have
+/// finished.
+///
+/// `config` is read anew for each connection. `admit` is asked once per connection, right after the handshake; what it
+/// returns is cloned into the extensions of each request, beside the [`Wire`].
+///
+/// # Errors
+/// When the listener has no local address, so that it cannot be accepting.
+pub async fn serve_connections<C, A>(
+    listener: TcpListener,
+    config: Arc<ArcSwap<ServerConfig>>,
+    limits: Limits,
+    admit: A,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()>
+where
+    C: Clone + Send + Sync + 'static,
+    A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal> + Send + Sync + 'static,
+{
+    let local = listener.local_addr()?;
+    let (closing, closed) = watch::channel(false);
+    let desk = Arc::new(Desk { config, limits, admit, router, closed });
+    let sources = Sources::new(limits);
+    let mut open = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = open.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((socket, from)) => match sources.admit(from.ip()) {
+                    Some(place) => { open.spawn(Arc::clone(&desk).attend(socket, from, place)); }
+                    None => tracing::debug!(%local, %from, "too many connections, closed at once"),
+                },
+                Err(fault) => {
+                    tracing::warn!(%local, %fault, "cannot accept a connection");
+                    sleep(REST).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let _ = closing.send(true);
+    let drained = async { while open.join_next().await.is_some() {} };
+    if timeout(limits.drain.saturating_add(REST), drained).await.is_err() {
+        tracing::warn!(%local, "some requests did not finish in time and were cut off");
+    }
+    Ok(())
+}
+
+/// What every connection of one listener shares.
+struct Desk<A> {
+    config: Arc<ArcSwap<ServerConfig>>,
+    limits: Limits,
+    admit: A,
+    router: Router,
+    closed: watch::Receiver<bool>,
+}
+
+impl<A> Desk<A> {
+    /// One connection, from its first octet to its end.
+    async fn attend<C>(self: Arc<Self>, socket: TcpStream, from: SocketAddr, place: Place)
+    where
+        C: Clone + Send + Sync + 'static,
+        A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal>,
+    {
+        // Small answers must not wait for the acknowledgement of earlier ones.
+        let _ = socket.set_nodelay(true);
+        let greeting = async {
+            let _turn = place.turn().await;
+            handshake(self.config.load_full(), socket).await
+        };
+        let limit = self.limits.handshake_timeout;
+        let greeted = timeout(limit, greeting).await.unwrap_or(Err(AcceptError::Timeout(limit)));
+        let (stream, verdict) = match greeted {
+            Ok(greeted) => greeted,
+            Err(reason) => return tracing::debug!(%from, %reason, "handshake failed"),
+        };
+        let arrival = Arrival::new(from, stream.get_ref().1, verdict.and_then(Result::ok));
+        let wire = arrival.wire();
+        match (self.admit)(&arrival) {
+            Ok(admission) => {
+                let age = admission.at_most.unwrap_or(Duration::MAX).min(self.limits.connection_age);
+                let service = connection::service(self.router.clone(), admission.context, wire);
+                connection::run(stream, service, &self.limits, wire.http2, age, self.closed.clone()).await;
+            }
+            Err(refusal) => tracing::debug!(%from, reason = %refusal, "refused after the handshake"),
+        }
+    }
+}
