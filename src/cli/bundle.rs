@@ -10,7 +10,6 @@ use countersign_api::{Bundle, paths};
 
 use super::{
     CaArgs, CliError, Output,
-    client::Query,
     result_file::{Existing, ResultFile},
 };
 
@@ -51,10 +50,10 @@ pub(crate) fn run(args: BundleArgs, out: &Output) -> Result<(), CliError> {
 }
 
 fn fetch(ca: &CaArgs, out: &Output) -> Result<String, CliError> {
-    let mut client = ca.connect()?;
+    let client = ca.connect()?;
     if !out.is_json() {
         return client.get_text(paths::BUNDLE, "application/x-pem-file");
     }
-    let bundle: Bundle = client.get(paths::BUNDLE, &Query::default())?;
+    let bundle: Bundle = client.get(paths::BUNDLE)?;
     serde_json::to_string_pretty(&bundle).map(|text| text + "\n").map_err(CliError::failed)
 }

@@ -1,6 +1,7 @@
 //! The conversation with a running CA: HTTP/1 over its unix socket, JSON in and out.
 
 use std::{
+    cell::RefCell,
     io::{self, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -28,7 +29,7 @@ const PAGE: usize = 1_000;
 /// One connection to the admin socket.
 pub(crate) struct Client {
     socket: PathBuf,
-    sender: SendRequest<Full<Bytes>>,
+    sender: RefCell<SendRequest<Full<Bytes>>>,
     runtime: Runtime,
 }
 
@@ -64,38 +65,43 @@ impl Client {
             tokio::spawn(connection);
             Ok::<_, CliError>(sender)
         })?;
-        Ok(Self { socket: socket.to_owned(), sender, runtime })
+        Ok(Self { socket: socket.to_owned(), sender: RefCell::new(sender), runtime })
     }
 
     /// `GET`, answered with JSON.
-    pub(crate) fn get<T: DeserializeOwned>(&mut self, path: &str, query: &Query) -> Result<T, CliError> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, CliError> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// `GET` with a query, answered with JSON.
+    pub(crate) fn query<T: DeserializeOwned>(&self, path: &str, query: &Query) -> Result<T, CliError> {
         self.ask(Method::GET, &query.target(path), None)
     }
 
     /// `POST` of JSON, answered with JSON.
-    pub(crate) fn post<T: DeserializeOwned>(&mut self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, CliError> {
         self.ask(Method::POST, path, Some(to_json(body)?))
     }
 
     /// `PUT` of JSON; the answer's body does not matter.
-    pub(crate) fn put(&mut self, path: &str, body: &impl Serialize) -> Result<(), CliError> {
+    pub(crate) fn put(&self, path: &str, body: &impl Serialize) -> Result<(), CliError> {
         self.send(Method::PUT, path, Some(to_json(body)?), "application/json").map(|_| ())
     }
 
     /// `DELETE`; the answer's body does not matter.
-    pub(crate) fn delete(&mut self, path: &str, query: &Query) -> Result<(), CliError> {
+    pub(crate) fn delete(&self, path: &str, query: &Query) -> Result<(), CliError> {
         self.send(Method::DELETE, &query.target(path), None, "application/json").map(|_| ())
     }
 
     /// `GET` of a body that is not JSON.
-    pub(crate) fn get_text(&mut self, path: &str, accept: &'static str) -> Result<String, CliError> {
+    pub(crate) fn get_text(&self, path: &str, accept: &'static str) -> Result<String, CliError> {
         let body = self.send(Method::GET, path, None, accept)?;
         String::from_utf8(body.to_vec()).map_err(|_| self.not_understood("an answer that is not text"))
     }
 
     /// Hands every item of a list to `each`, page by page, until the end or `limit` items.
     pub(crate) fn each<T: DeserializeOwned>(
-        &mut self,
+        &self,
         path: &str,
         query: &Query,
         limit: Option<usize>,
@@ -108,7 +114,7 @@ impl Client {
             if after.is_some() {
                 page_query.0.retain(|(name, _)| *name != "after");
             }
-            let page: Page<T> = self.get(path, &page_query.with("after", after.as_ref()))?;
+            let page: Page<T> = self.query(path, &page_query.with("after", after.as_ref()))?;
             for item in page.items.into_iter().take(left) {
                 each(item)?;
                 left -= 1;
@@ -123,15 +129,15 @@ impl Client {
 
     /// Streams the answer of a `POST` without body into `to`; tells the octets written so far after each piece.
     pub(crate) fn stream(
-        &mut self,
+        &self,
         path: &str,
         to: &mut impl Write,
         mut written: impl FnMut(u64),
     ) -> Result<u64, CliError> {
         let request = self.request(Method::POST, path, None, "application/octet-stream")?;
-        let (socket, sender) = (&self.socket, &mut self.sender);
+        let (socket, mut sender) = (&self.socket, self.sender.borrow_mut());
         self.runtime.block_on(async {
-            let mut response = answer(socket, sender, request).await?;
+            let mut response = answer(socket, &mut sender, request).await?;
             let mut total = 0;
             while let Some(frame) = timeout(PATIENCE, response.frame()).await.map_err(|_| silent(socket))? {
                 let frame = frame.map_err(|error| broken(socket, &error))?;
@@ -144,22 +150,22 @@ impl Client {
         })
     }
 
-    fn ask<T: DeserializeOwned>(&mut self, method: Method, target: &str, body: Option<Bytes>) -> Result<T, CliError> {
+    fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Option<Bytes>) -> Result<T, CliError> {
         let answer = self.send(method, target, body, "application/json")?;
         serde_json::from_slice(&answer).map_err(|error| self.not_understood(error))
     }
 
     fn send(
-        &mut self,
+        &self,
         method: Method,
         target: &str,
         body: Option<Bytes>,
         accept: &'static str,
     ) -> Result<Bytes, CliError> {
         let request = self.request(method, target, body, accept)?;
-        let (socket, sender) = (&self.socket, &mut self.sender);
+        let (socket, mut sender) = (&self.socket, self.sender.borrow_mut());
         self.runtime.block_on(async {
-            let response = answer(socket, sender, request).await?;
+            let response = answer(socket, &mut sender, request).await?;
             collected(socket, response.into_body()).await
         })
     }

@@ -31,8 +31,8 @@ enum EventsCommand {
 pub(crate) fn run(args: EventsArgs, out: &Output) -> Result<(), CliError> {
     let EventsCommand::List { after, limit } = args.command;
     let query = Query::default().with("after", after);
-    let headers: &[&str] = &["SEQ", "TIME", "KIND", "FIELDS"];
-    listing::show(&mut args.ca.connect()?, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
+    let headers: &[&str] = &["seq", "time", "kind", "fields"];
+    listing::show(&args.ca.connect()?, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
 }
 
 fn row(event: &Event) -> Vec<String> {

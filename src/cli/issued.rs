@@ -85,14 +85,14 @@ fn list(ca: &CaArgs, filter: Filter, within: Option<Duration>, out: &Output) -> 
             out.distance(&issued.not_after),
         ]
     };
-    let headers: &[&str] = &["SERIAL", "SPIFFE ID", "MACHINE", "PROFILE", "STATUS", "ENDS"];
-    listing::show(&mut ca.connect()?, paths::ADMIN_ISSUED, &query, filter.limit, out, (headers, row))
+    let headers: &[&str] = &["serial", "SPIFFE ID", "machine", "profile", "status", "ends"];
+    listing::show(&ca.connect()?, paths::ADMIN_ISSUED, &query, filter.limit, out, (headers, row))
 }
 
 fn show(ca: &CaArgs, serial: Serial, out: &Output) -> Result<(), CliError> {
     let serial = serial.to_string();
     let issued: Issued = listing::one(
-        &mut ca.connect()?,
+        &ca.connect()?,
         paths::ADMIN_ISSUED,
         ("serial", &serial),
         "unexpired certificate with the serial",

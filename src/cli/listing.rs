@@ -8,7 +8,7 @@ use super::{Client, CliError, Output, client::Query};
 /// Shows all items of a list route, up to `limit`. JSON is written as it arrives: a million rows fit in no table but
 /// pass through here.
 pub(crate) fn show<T: DeserializeOwned + Serialize>(
-    client: &mut Client,
+    client: &Client,
     path: &str,
     query: &Query,
     limit: Option<usize>,
@@ -35,11 +35,11 @@ pub(crate) fn show<T: DeserializeOwned + Serialize>(
 
 /// The one item a list route gives for `name=value`.
 pub(crate) fn one<T: DeserializeOwned>(
-    client: &mut Client,
+    client: &Client,
     path: &str,
     (name, value): (&'static str, &str),
     what: &str,
 ) -> Result<T, CliError> {
-    let page: Page<T> = client.get(path, &Query::default().with(name, Some(value)))?;
+    let page: Page<T> = client.query(path, &Query::default().with(name, Some(value)))?;
     page.items.into_iter().next().ok_or_else(|| CliError::refused(format_args!("there is no {what} {value}")))
 }

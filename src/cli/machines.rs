@@ -79,7 +79,7 @@ pub(crate) fn run(args: MachinesArgs, out: &Output) -> Result<(), CliError> {
     match args.command {
         MachinesCommand::List { spiffe_id, status, limit } => {
             let query = Query::default().with("spiffe_id", spiffe_id).with("status", status);
-            listing::show(&mut args.ca.connect()?, paths::ADMIN_MACHINES, &query, limit, out, table(out))
+            listing::show(&args.ca.connect()?, paths::ADMIN_MACHINES, &query, limit, out, table(out))
         }
         MachinesCommand::Show { machine } => show(&args.ca, &machine, out),
         MachinesCommand::Suspend(target) => act(&args.ca, MachineAct::Suspend, ("suspend", "suspended"), &target, out),
@@ -99,13 +99,13 @@ fn table(out: &Output) -> (&'static [&'static str], impl Fn(&Machine) -> Vec<Str
             out.distance(&machine.not_after),
         ]
     };
-    (&["MACHINE", "SPIFFE ID", "STATUS", "PROFILE", "LAST SEEN", "CERTIFICATE ENDS"], row)
+    (&["machine", "SPIFFE ID", "status", "profile", "last seen", "certificate ends"], row)
 }
 
 fn show(ca: &CaArgs, machine: &MachineId, out: &Output) -> Result<(), CliError> {
     let id = machine.to_string();
     let machine: Machine =
-        listing::one(&mut ca.connect()?, paths::ADMIN_MACHINES, ("machine", &id), "machine")?;
+        listing::one(&ca.connect()?, paths::ADMIN_MACHINES, ("machine", &id), "machine")?;
     if out.is_json() {
         out.json(&machine);
         return Ok(());
@@ -140,5 +140,5 @@ fn act(
         all,
         dry_run,
     };
-    reach::perform(&act, &mut ca.connect()?, paths::ADMIN_MACHINES_ACT, request, out)
+    reach::perform(&act, &ca.connect()?, paths::ADMIN_MACHINES_ACT, request, out)
 }

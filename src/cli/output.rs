@@ -62,7 +62,7 @@ impl Output {
 
     /// A named value of the result, aligned with its neighbours.
     pub(crate) fn field(&self, name: &str, value: impl Display) {
-        self.line(format_args!("{} {value}", paint(self.colour_out, DIM, format_args!("{name:<12}"))));
+        self.line(format_args!("{} {value}", paint(self.colour_out, DIM, format_args!("{name:<20}"))));
     }
 
     /// Rows under headers; nothing but the headers is written for no rows.
@@ -213,7 +213,7 @@ fn span(seconds: u64) -> String {
 
 fn render_table(headers: &[&str], rows: Vec<Vec<String>>, terminal: bool) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(headers.to_vec());
+    table.load_style(presets::NOTHING).set_header(headers.to_vec());
     // Only a terminal has a width; a file or a pipe gets whole lines, one a row.
     table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
     for row in rows {

@@ -1,131 +1,278 @@
-//! `countersign init`: a new CA in a new directory.
+//! `policy`: the permission policy, seen, checked and questioned.
 
-use std::{
-    io::{IsTerminal as _, stdin},
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use clap::Args;
-use countersign_identity::{TrustDomain, hex};
-use countersign_verifier::SystemClock;
-use zeroize::Zeroizing;
+use clap::{Args, Subcommand};
+use countersign_api::{admin::PolicyDocument, paths};
+use countersign_identity::{SpiffeId, Timestamp};
+use countersign_policy::{Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure};
+use serde_json::{Value, json};
 
-use super::{CliError, Output, serve::block_on};
-use crate::{
-    service::{Bootstrap, BootstrapError},
-    signer::Entropy,
-};
+use super::{CaArgs, CliError, Output};
 
-/// Make a new CA in a new directory: a root (its key encrypted under your passphrase), an issuer for 90 days, and the
-/// files you edit: countersign.toml, policy.toml and profiles/.
-#[derive(Debug, Args)]
+#[derive(Args, Debug)]
 pub(crate) struct PolicyArgs {
-    /// The trust domain, for example prod.example. It is in every certificate and cannot be changed later.
-    #[arg(long, value_name = "TD")]
-    trust_domain: TrustDomain,
-    /// The directory to make; it must be absent or empty.
-    #[arg(long)]
-    dir: PathBuf,
-    /// The address and port machines connect to.
-    #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS:PORT")]
-    listen: SocketAddr,
-    /// The address and port of health and metrics; keep it on loopback.
-    #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDRESS:PORT")]
-    ops_listen: SocketAddr,
-    /// The URL invitations carry. Default: https:// and the listen address.
-    #[arg(long, value_name = "https://HOST:PORT")]
-    url: Option<String>,
     #[command(flatten)]
-    passphrase: PassphraseArgs,
+    ca: CaArgs,
+
+    #[command(subcommand)]
+    command: PolicyCommand,
 }
 
-/// Where the root's passphrase comes from.
-#[derive(Debug, Args)]
-pub(crate) struct PassphraseArgs {
-    /// A file whose first line is the root's passphrase. Default: ask at the terminal.
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Print the policy in force.
+    Show,
+    /// Check a policy file and run the tests it carries; no CA is needed.
+    Check {
+        /// The policy file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Say what an identity may do, and by which rules.
+    Explain {
+        /// The identity.
+        #[arg(value_name = "SPIFFE-ID")]
+        spiffe_id: SpiffeId,
+        /// Only this permission, service:action. Default: all.
+        #[arg(value_name = "PERMISSION")]
+        permission: Option<Permission>,
+        #[command(flatten)]
+        of: Of,
+    },
+    /// List the identities that hold a permission.
+    WhoCan {
+        /// The permission, service:action.
+        #[arg(value_name = "PERMISSION")]
+        permission: Permission,
+        #[command(flatten)]
+        of: Of,
+    },
+}
+
+/// Which policy is asked, and as of when.
+#[derive(Args, Debug)]
+struct Of {
+    /// Ask this policy file; no CA is needed. Default: the policy in force.
     #[arg(long, value_name = "FILE")]
-    passphrase_file: Option<PathBuf>,
+    file: Option<PathBuf>,
+    /// Ask as of this moment, such as 2027-01-01T00:00:00Z. Default: now.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
 }
 
-impl PassphraseArgs {
-    /// The passphrase; `twice` asks again to catch a typing mistake.
-    pub(crate) fn read(&self, twice: bool) -> Result<Zeroizing<Vec<u8>>, CliError> {
-        match &self.passphrase_file {
-            Some(path) => from_file(path),
-            None if stdin().is_terminal() => from_terminal(twice),
-            None => Err(CliError::usage("no passphrase for the root's key, and no terminal to ask for one at")
-                .hint("give one with --passphrase-file FILE")),
+pub(crate) fn run(args: PolicyArgs, out: &Output) -> Result<(), CliError> {
+    match args.command {
+        PolicyCommand::Show => show(&args.ca, out),
+        PolicyCommand::Check { file } => check(&file, out),
+        PolicyCommand::Explain { spiffe_id, permission, of } => {
+            let policy = of.policy(&args.ca)?;
+            let now = of.at.unwrap_or_else(|| out.now());
+            match permission {
+                Some(permission) => decide(&policy, &spiffe_id, &permission, now, out),
+                None => explain(&policy, &spiffe_id, now, out),
+            }
+        }
+        PolicyCommand::WhoCan { permission, of } => who_can(&of.policy(&args.ca)?, &permission, out),
+    }
+}
+
+impl Of {
+    fn policy(&self, ca: &CaArgs) -> Result<Policy, CliError> {
+        match &self.file {
+            Some(file) => read(file),
+            None => parse(&in_force(ca)?.text, "the policy in force"),
         }
     }
 }
 
-fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let text = Zeroizing::new(
-        std::fs::read_to_string(path)
-            .map_err(|e| CliError::failed(format!("cannot read the passphrase file {}: {e}", path.display())))?,
-    );
-    accept(text.lines().next().unwrap_or_default())
+fn in_force(ca: &CaArgs) -> Result<PolicyDocument, CliError> {
+    ca.connect()?.get(paths::ADMIN_POLICY)
 }
 
-fn from_terminal(twice: bool) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let ask = |prompt: &str| {
-        rpassword::prompt_password(prompt)
-            .map(Zeroizing::new)
-            .map_err(|e| CliError::failed(format!("cannot read the passphrase: {e}")))
-    };
-    let first = ask("Passphrase for the root's key: ")?;
-    if twice && *ask("The same again: ")? != *first {
-        return Err(CliError::usage("the two passphrases differ").hint("run the command again"));
-    }
-    accept(&first)
+fn read(file: &Path) -> Result<Policy, CliError> {
+    let name = file.display().to_string();
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::failed(format_args!("cannot read {name}: {error}")))?;
+    parse(&text, &name)
 }
 
-/// Short passphrases fall to anyone who copies the key file, however many rounds protect it.
-fn accept(text: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    const SHORTEST: usize = 8;
-    let found = text.chars().count();
-    if found < SHORTEST {
-        return Err(CliError::usage(format!(
-            "the passphrase has {found} characters: expected at least {SHORTEST}"
-        ))
-        .hint("four random words make a good one"));
-    }
-    Ok(Zeroizing::new(text.as_bytes().to_vec()))
+/// The error carries file, line and column.
+fn parse(text: &str, name: &str) -> Result<Policy, CliError> {
+    Policy::parse(text, name).map_err(CliError::refused)
 }
 
-pub(crate) fn run(args: PolicyArgs, out: &Output) -> Result<(), CliError> {
-    let url = args.url.clone().unwrap_or_else(|| format!("https://{}", args.listen));
-    let passphrase = args.passphrase.read(true)?;
-    let plan = Bootstrap {
-        trust_domain: &args.trust_domain,
-        dir: &args.dir,
-        listen: args.listen,
-        ops_listen: args.ops_listen,
-        url: &url,
-    };
-    let made = block_on(plan.run(&passphrase, &Entropy::system(), &SystemClock))?.map_err(explain)?;
-    let fingerprint = hex::encode(&made.root_fingerprint);
+fn show(ca: &CaArgs, out: &Output) -> Result<(), CliError> {
+    let document = in_force(ca)?;
     if out.is_json() {
-        out.json(&serde_json::json!({
-            "trust_domain": args.trust_domain.as_str(),
-            "config": made.config,
-            "url": url,
-            "root_sha256": fingerprint,
-        }));
-        return Ok(());
+        out.json(&document);
+    } else {
+        out.text(&document.text);
     }
-    out.success(format!("{} has a root and an issuer in {}", args.trust_domain, args.dir.display()));
-    out.field("root SHA-256", &fingerprint);
-    out.field("machines connect to", &url);
-    out.note(format!("next: countersign serve --config {}", made.config.display()));
     Ok(())
 }
 
-fn explain(error: BootstrapError) -> CliError {
-    match &error {
-        BootstrapError::NotEmpty { .. } => CliError::refused(&error)
-            .hint("choose another --dir, or look at what is there: init never overwrites a key"),
-        BootstrapError::File { .. } | BootstrapError::Root(_) => CliError::failed(&error),
+fn check(file: &Path, out: &Output) -> Result<(), CliError> {
+    let policy = read(file)?;
+    let failures = policy.run_tests(out.now());
+    let tests = policy.test_count();
+    if out.is_json() {
+        let failed: Vec<_> = failures.iter().map(failure_json).collect();
+        out.json(&json!({ "version": policy.version().to_string(), "tests": tests, "failures": failed }));
+    } else {
+        for failure in &failures {
+            out.failure(failure);
+        }
+        if failures.is_empty() {
+            out.success(format_args!("{} is valid; its {tests} tests hold", file.display()));
+            out.field("version", policy.version());
+        }
+    }
+    match failures.len() {
+        0 => Ok(()),
+        failed => Err(CliError::refused(format_args!("{failed} expectations of {}'s tests do not hold", file.display()))
+            .hint("`countersign policy explain` shows which rules are about an identity")),
+    }
+}
+
+fn explain(policy: &Policy, id: &SpiffeId, now: Timestamp, out: &Output) -> Result<(), CliError> {
+    let explanation = countersign_policy::explain(policy, id, now);
+    if out.is_json() {
+        out.json(&explanation_json(&explanation));
+    } else {
+        out.line(&explanation);
+    }
+    Ok(())
+}
+
+/// Both answers are answers: a refusal explained is exit code 0.
+fn decide(
+    policy: &Policy,
+    id: &SpiffeId,
+    permission: &Permission,
+    now: Timestamp,
+    out: &Output,
+) -> Result<(), CliError> {
+    known(policy, permission)?;
+    let decision = policy.decide(id, permission, now);
+    if out.is_json() {
+        out.json(&json!({
+            "id": id.as_str(),
+            "permission": decision.permission.as_str(),
+            "allowed": decision.allowed,
+            "rule": decision.rule.as_deref().map(rule_json),
+            "version": decision.version.to_string(),
+            "valid_until": decision.valid_until.map(|time| time.to_string()),
+        }));
+    } else {
+        out.line(format_args!("{id}: {decision}"));
+    }
+    Ok(())
+}
+
+fn who_can(policy: &Policy, permission: &Permission, out: &Output) -> Result<(), CliError> {
+    known(policy, permission)?;
+    let holders = countersign_policy::who_can(policy, permission);
+    if out.is_json() {
+        out.json(&holders.iter().map(holder_json).collect::<Vec<_>>());
+        return Ok(());
+    }
+    if holders.is_empty() {
+        out.line(format_args!("nobody can {permission}"));
+    }
+    for holder in holders {
+        out.line(holder);
+    }
+    Ok(())
+}
+
+/// A permission that no service declares is a typing mistake, not an answer of "nobody".
+fn known(policy: &Policy, permission: &Permission) -> Result<(), CliError> {
+    if policy.knows(permission) {
+        return Ok(());
+    }
+    let declared: Vec<_> = policy
+        .services()
+        .flat_map(|(service, permissions)| permissions.map(move |permission| format!("{service}:{permission}")))
+        .collect();
+    Err(CliError::refused(format_args!("no service declares the permission {permission}"))
+        .hint(format_args!("declared are {}", declared.join(", "))))
+}
+
+fn failure_json(failure: &TestFailure) -> Value {
+    json!({
+        "line": failure.line,
+        "id": failure.id.as_str(),
+        "permission": failure.decision.permission.as_str(),
+        "expected": match failure.expected { Expectation::May => "may", Expectation::MayNot => "may_not" },
+        "rule": failure.decision.rule.as_deref().map(rule_json),
+    })
+}
+
+fn explanation_json(explanation: &Explanation) -> Value {
+    let rules: Vec<_> = explanation
+        .rules
+        .iter()
+        .map(|explained| {
+            let mut rule = rule_json(&explained.rule);
+            let permissions: Vec<_> = explained.permissions.iter().map(Permission::as_str).collect();
+            rule["permissions"] = json!(permissions);
+            rule["in_force"] = json!(explained.force == Force::InForce);
+            rule
+        })
+        .collect();
+    json!({
+        "id": explanation.id.as_str(),
+        "version": explanation.version.to_string(),
+        "may": explanation.may.iter().map(Permission::as_str).collect::<Vec<_>>(),
+        "rules": rules,
+        "valid_until": explanation.valid_until.map(|time| time.to_string()),
+    })
+}
+
+fn holder_json(holder: &Holder) -> Value {
+    json!({
+        "id": holder.id.to_string(),
+        "rule": rule_json(&holder.grant),
+        "except": holder.except.iter().map(|rule| rule_json(rule)).collect::<Vec<_>>(),
+    })
+}
+
+fn rule_json(rule: &RuleRef) -> Value {
+    json!({
+        "kind": match rule.kind { RuleKind::Grant => "grant", RuleKind::Deny => "deny" },
+        "line": rule.line,
+        "id": rule.id.to_string(),
+        "from": rule.window.from.map(|time| time.to_string()),
+        "until": rule.window.until.map(|time| time.to_string()),
+        "owner": rule.owner,
+        "reason": rule.reason,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: &str = r#"
+version = 1
+[service.ledger]
+permissions = ["read", "write"]
+[[grant]]
+id = "spiffe://td/payments/**"
+permissions = ["ledger:read"]
+"#;
+
+    #[test]
+    fn an_undeclared_permission_is_refused_with_the_declared_ones() {
+        let policy = parse(POLICY, "policy.toml").unwrap();
+        let error = known(&policy, &"ledger:reed".parse().unwrap()).unwrap_err();
+        assert!(error.advice().unwrap().contains("ledger:read"), "{error:?}");
+    }
+
+    #[test]
+    fn a_broken_policy_is_refused_with_file_line_and_column() {
+        let error = parse("version = 1\ngrants = 1\n", "policy.toml").unwrap_err().to_string();
+        assert!(error.starts_with("policy.toml:2:1: "), "{error}");
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Act<'a> {
 /// needs a yes, or `--all` where nobody can answer.
 pub(crate) fn perform<B: Serialize>(
     act: &Act<'_>,
-    client: &mut Client,
+    client: &Client,
     path: &str,
     request: impl Fn(bool, bool) -> B,
     out: &Output,

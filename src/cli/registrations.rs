@@ -97,13 +97,13 @@ fn list(ca: &CaArgs, limit: Option<usize>, out: &Output) -> Result<(), CliError>
             registration.until.as_deref().map(|until| out.distance(until)).unwrap_or_default(),
         ]
     };
-    let headers: &[&str] = &["SPIFFE ID", "PROFILE", "NAMES", "MACHINES", "OWNER", "UNTIL"];
-    listing::show(&mut ca.connect()?, paths::ADMIN_REGISTRATIONS, &Query::default(), limit, out, (headers, row))
+    let headers: &[&str] = &["SPIFFE ID", "profile", "names", "machines", "owner", "until"];
+    listing::show(&ca.connect()?, paths::ADMIN_REGISTRATIONS, &Query::default(), limit, out, (headers, row))
 }
 
 fn show(ca: &CaArgs, id: &SpiffeId, out: &Output) -> Result<(), CliError> {
     let registration: Registration =
-        listing::one(&mut ca.connect()?, paths::ADMIN_REGISTRATIONS, ("id", id.as_str()), "registration of")?;
+        listing::one(&ca.connect()?, paths::ADMIN_REGISTRATIONS, ("id", id.as_str()), "registration of")?;
     if out.is_json() {
         out.json(&registration);
         return Ok(());
@@ -119,8 +119,8 @@ fn show(ca: &CaArgs, id: &SpiffeId, out: &Output) -> Result<(), CliError> {
 }
 
 fn set(ca: &CaArgs, stated: StatedRegistration, out: &Output) -> Result<(), CliError> {
-    let mut client = ca.connect()?;
-    let before = present(&mut client, stated.spiffe_id())?;
+    let client = ca.connect()?;
+    let before = present(&client, stated.spiffe_id())?;
     let after = stated.into_registration();
     client.put(paths::ADMIN_REGISTRATIONS, &after)?;
     if out.is_json() {
@@ -141,9 +141,9 @@ fn set(ca: &CaArgs, stated: StatedRegistration, out: &Output) -> Result<(), CliE
     Ok(())
 }
 
-fn present(client: &mut Client, id: &SpiffeId) -> Result<Option<Registration>, CliError> {
+fn present(client: &Client, id: &SpiffeId) -> Result<Option<Registration>, CliError> {
     let page: Result<Page<Registration>, _> =
-        client.get(paths::ADMIN_REGISTRATIONS, &Query::default().with("id", Some(id)));
+        client.query(paths::ADMIN_REGISTRATIONS, &Query::default().with("id", Some(id)));
     match page {
         Ok(page) => Ok(page.items.into_iter().next()),
         Err(error) if error.is(countersign_api::ProblemCode::RegistrationUnknown) => Ok(None),
@@ -163,16 +163,16 @@ fn remove(ca: &CaArgs, id: &SpiffeId, out: &Output) -> Result<(), CliError> {
 }
 
 fn export(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
-    let mut client = ca.connect()?;
+    let client = ca.connect()?;
     if file == Path::new("-") {
-        return write_lines(&mut client, |line| {
+        return write_lines(&client, |line| {
             out.line(line);
             Ok(())
         });
     }
     let mut to = ResultFile::begin(file, 0o600, Existing::Replace)?;
     let mut count = 0_u64;
-    write_lines(&mut client, |line| {
+    write_lines(&client, |line| {
         count += 1;
         writeln!(to, "{line}")
             .map_err(|error| CliError::failed(format_args!("cannot write {}: {error}", file.display())))
@@ -182,7 +182,7 @@ fn export(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-fn write_lines(client: &mut Client, mut to: impl FnMut(&str) -> Result<(), CliError>) -> Result<(), CliError> {
+fn write_lines(client: &Client, mut to: impl FnMut(&str) -> Result<(), CliError>) -> Result<(), CliError> {
     client.each(paths::ADMIN_REGISTRATIONS, &Query::default(), None, |registration: Registration| {
         to(&serde_json::to_string(&registration).map_err(CliError::failed)?)
     })

@@ -62,7 +62,7 @@ pub(crate) fn run(args: RevokeArgs, out: &Output) -> Result<(), CliError> {
         all,
         dry_run,
     };
-    reach::perform(&act, &mut args.ca.connect()?, paths::ADMIN_REVOKE, request, out)
+    reach::perform(&act, &args.ca.connect()?, paths::ADMIN_REVOKE, request, out)
 }
 
 impl Kind {
