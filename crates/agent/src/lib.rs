@@ -1,1 +1,53 @@
-//! The machine side: enroll, renew, keep
+//! The machine side of Countersign: enroll with an invitation, renew in time, keep certificate and key together.
+//!
+//! The two verbs are [`enroll`] and [`renew`]; the program `countersign-agent` is a thin shell around them and around
+//! [`run`](run::run), which renews by itself. What is published in a [`Dir`] was accepted by our own verifier first,
+//! and is swapped in one step.
+//!
+//! ```
+//! use countersign_agent::{EnrollOptions, ErrorKind, enroll};
+//! use countersign_api::Invitation;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let invitation = Invitation {
+//!     url: "https://127.0.0.1:1".into(), // nobody listens there
+//!     trust_domain: "prod.example".into(),
+//!     root_sha256: [7; 32],
+//!     secret: [9; 32],
+//! };
+//! let scratch = tempfile::tempdir()?;
+//! let options = EnrollOptions::new(invitation, scratch.path());
+//! let error = enroll(&options).await.expect_err("the CA is away");
+//! assert_eq!(error.kind(), ErrorKind::Unreachable);
+//! assert_eq!(error.exit_code(), 3);
+//! assert!(error.hint().is_some_and(|hint| hint.contains("goes on with the key")));
+//! # Ok(()) })
+//! # }
+//! ```
+
+mod answer;
+mod attempt;
+mod contact;
+mod dir;
+mod durable;
+mod endpoint;
+mod enroll;
+mod error;
+mod generation;
+mod identity;
+mod pending;
+mod refusal;
+mod renew;
+pub mod schedule;
+mod stages;
+
+pub use attempt::{Action, Attempt, Record};
+pub use dir::Dir;
+pub use endpoint::{Endpoint, EndpointError};
+pub use enroll::{EnrollOptions, Enrolled, enroll, enroll_or_keep};
+pub use error::{AgentError, ErrorKind};
+pub use identity::{Identity, Pin, Window};
+pub use refusal::is_lasting;
+pub use renew::{RenewOptions, renew};
+pub use stages::{Interrupted, Stage, Stages, Uninterrupted, UnknownStage};

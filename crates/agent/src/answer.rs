@@ -1,0 +1,158 @@
+//! The CA's answer, judged before anything of it is published.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countersign_api::CertificateResponse;
+use countersign_identity::{Clock, MachineId, Timestamp, TrustBundle, Validity};
+use countersign_verifier::{
+    OwnIdentity, SvidVerifier, TrustStore, Usage, VerifiedPeer, certificates_from_pem, provider,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest as _, Sha256};
+
+use crate::endpoint::Endpoint;
+use crate::error::AgentError;
+use crate::generation::Publication;
+use crate::identity::{Identity, Pin, Window};
+use crate::pending::PendingKey;
+use crate::refusal::skew;
+
+/// An answer that our own verifier accepts: for our key, under the pinned root, in its time.
+pub(crate) struct Accepted {
+    chain: Vec<CertificateDer<'static>>,
+    root: CertificateDer<'static>,
+    peer: VerifiedPeer,
+    machine: MachineId,
+    window: Window,
+}
+
+impl Accepted {
+    /// Judges an answer by what this machine knew before it asked.
+    pub(crate) fn judge(
+        answer: &CertificateResponse,
+        key: &PendingKey,
+        pin: &Pin,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, AgentError> {
+        let now = clock.now();
+        let skew = answer.server_time.parse().ok().and_then(|server| skew(server, now));
+        let refuse = |what: String| {
+            let error = AgentError::refused(format!("the CA's answer is not published: {what}"));
+            match &skew {
+                Some(skew) => error.with_hint(skew.clone()),
+                None => error,
+            }
+        };
+        let chain = certificates_from_pem(answer.chain.as_bytes())
+            .map_err(|error| refuse(format!("its certificate chain is {error}")))?;
+        let root = pinned_root(answer, pin).map_err(&refuse)?;
+        let peer = verify(&chain, &root, pin, clock).map_err(&refuse)?;
+        if peer.spiffe_id().is_reserved() {
+            return Err(refuse(format!("{} is reserved for the CA itself", peer.spiffe_id())));
+        }
+        belongs(&chain, &peer, key).map_err(&refuse)?;
+        let machine = answer.machine.parse().map_err(|error| refuse(format!("{error}")))?;
+        let window = window(answer, peer.validity());
+        if let Some(skew) = skew {
+            tracing::warn!("{skew}: correct it, or certificates will seem invalid");
+        }
+        Ok(Self { chain, root, peer, machine, window })
+    }
+
+    /// The same identity as before, or a refusal: a renewal changes times and key, never who the machine is.
+    pub(crate) fn continues(self, before: &Identity) -> Result<Self, AgentError> {
+        if self.peer.spiffe_id() != before.spiffe_id() {
+            return Err(AgentError::refused(format!(
+                "the CA's answer is not published: it names {}, expected {}",
+                self.peer.spiffe_id(),
+                before.spiffe_id()
+            )));
+        }
+        Ok(self)
+    }
+
+    /// Everything a generation holds.
+    pub(crate) fn publication(
+        &self,
+        key: &PendingKey,
+        pin: &Pin,
+        url: &Endpoint,
+    ) -> Result<Publication<'_>, AgentError> {
+        let serial = self.peer.serial().ok_or_else(|| {
+            AgentError::refused("the CA's answer is not published: its serial number is longer than 18 octets")
+        })?;
+        Ok(Publication {
+            chain: &self.chain,
+            roots: std::slice::from_ref(&self.root),
+            key: key.pem(),
+            identity: Identity {
+                home: PathBuf::new(),
+                machine: self.machine,
+                spiffe_id: self.peer.spiffe_id().clone(),
+                serial,
+                validity: self.peer.validity(),
+                window: self.window,
+                url: url.clone(),
+                pin: pin.clone(),
+            },
+        })
+    }
+}
+
+/// The pinned root among those of the answer. Others are left out: an answer cannot add a root (invariant 11).
+fn pinned_root(answer: &CertificateResponse, pin: &Pin) -> Result<CertificateDer<'static>, String> {
+    let roots = certificates_from_pem(answer.bundle.as_bytes())
+        .map_err(|error| format!("its trust bundle is {error}"))?;
+    let count = roots.len();
+    roots
+        .into_iter()
+        .find(|root| <[u8; 32]>::from(Sha256::digest(root)) == pin.root_sha256)
+        .ok_or_else(|| format!("none of its {count} roots is the pinned root {}", pin.fingerprint()))
+}
+
+/// By the same verifier that services use: first as a client, then as a server.
+fn verify(
+    chain: &[CertificateDer<'static>],
+    root: &CertificateDer<'static>,
+    pin: &Pin,
+    clock: &Arc<dyn Clock>,
+) -> Result<VerifiedPeer, String> {
+    let bundle = TrustBundle::new(pin.trust_domain.clone(), vec![root.to_vec()]);
+    let trust = TrustStore::new([bundle]).map_err(|error| error.to_string())?;
+    let verifier = SvidVerifier::new(provider(), Arc::new(trust), Arc::clone(clock));
+    verifier.verify(chain, Usage::Client).map_err(|refusal| refusal.to_string())?;
+    verifier.verify(chain, Usage::Server).map_err(|refusal| refusal.to_string())
+}
+
+/// The certificate is for the key we made, and TLS can use the two together.
+fn belongs(
+    chain: &[CertificateDer<'static>],
+    peer: &VerifiedPeer,
+    key: &PendingKey,
+) -> Result<(), String> {
+    if peer.key_hash() != key.hash() {
+        return Err(format!("it is for the key {}, expected our key {}", peer.key_hash(), key.hash()));
+    }
+    let der = PrivateKeyDer::from_pem_slice(key.pem().as_bytes()).map_err(|error| error.to_string())?;
+    OwnIdentity::new(chain.to_vec(), der).map(drop).map_err(|error| error.to_string())
+}
+
+/// The renewal window of the answer. One that cannot be, as from a CA with a broken profile, is no reason to go
+/// without a certificate: then the window is where it is by default, from a third to half of the life.
+fn window(answer: &CertificateResponse, validity: Validity) -> Window {
+    let asked = answer.renew_after.parse::<Timestamp>().ok().zip(answer.renew_before.parse::<Timestamp>().ok());
+    match asked {
+        Some((after, before)) if after <= before && validity.contains(before) => Window { after, before },
+        _ => {
+            tracing::warn!(
+                renew_after = answer.renew_after,
+                renew_before = answer.renew_before,
+                "the CA's renewal window lies outside the certificate's life, using a third to half of it"
+            );
+            let (start, life) = (validity.not_before(), validity.lifetime());
+            Window { after: start + life / 3, before: start + life / 2 }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How the last attempt ended, kept in `status.json` for `status` and for the next start.
+
+use std::path::Path;
+
+use countersign_identity::{Serial, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+use crate::error::AgentError;
+
+const FILE: &str = "status.json";
+
+/// What was attempted.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Redeeming an invitation.
+    Enroll,
+    /// Renewing the certificate.
+    Renew,
+    /// Running the reload command.
+    Reload,
+}
+
+/// One attempt and its end.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Attempt {
+    /// What was attempted.
+    pub action: Action,
+    /// When it ended, RFC 3339.
+    pub time: String,
+    /// `done`, or the kind of the error.
+    pub outcome: String,
+    /// What went wrong, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Attempt {
+    pub(crate) fn ended<T>(action: Action, at: Timestamp, end: &Result<T, AgentError>) -> Self {
+        let error = end.as_ref().err();
+        Self {
+            action,
+            time: at.to_string(),
+            outcome: error.map_or("done", |error| error.kind().as_str()).to_owned(),
+            error: error.map(ToString::to_string),
+            hint: error.and_then(AgentError::hint).map(str::to_owned),
+        }
+    }
+}
+
+/// What `status.json` holds.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Record {
+    /// The last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_attempt: Option<Attempt>,
+    /// The serial of the certificate for which the reload command last succeeded. A crash between publishing and
+    /// reloading is noticed by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reloaded: Option<String>,
+}
+
+impl Record {
+    /// Whether the reload command has yet to run for the certificate `serial`.
+    #[must_use]
+    pub fn wants_reload(&self, serial: Serial) -> bool {
+        self.reloaded.as_deref() != Some(serial.to_string().as_str())
+    }
+
+    pub(crate) fn read(dir: &Path) -> Result<Self, AgentError> {
+        let path = dir.join(FILE);
+        let Some(text) = durable::read(&path)? else { return Ok(Self::default()) };
+        serde_json::from_slice(&text)
+            .map_err(|error| AgentError::failed(format!("cannot understand {}: {error}", path.display())))
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), AgentError> {
+        let path = dir.join(FILE);
+        let text = serde_json::to_vec_pretty(self)
+            .map_err(|error| AgentError::failed(format!("cannot write {}: {error}", path.display())))?;
+        durable::replace(&path, &text, durable::PUBLIC)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_down_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Record::read(dir.path()).unwrap(), Record::default());
+        let end: Result<(), _> = Err(AgentError::refused("no").with_hint("ask"));
+        let attempt = Attempt::ended(Action::Renew, Timestamp::from_unix(0), &end);
+        let record = Record { last_attempt: Some(attempt), reloaded: Some("ab".into()) };
+        record.write(dir.path()).unwrap();
+        assert_eq!(Record::read(dir.path()).unwrap(), record);
+        assert!(!record.wants_reload("ab".parse().unwrap()));
+        assert!(record.wants_reload("cd".parse().unwrap()));
+    }
+}

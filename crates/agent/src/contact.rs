@@ -1,0 +1,179 @@
+//! One request to the CA: connect, prove who the CA is, ask, read the answer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_api::{CertificateResponse, Problem};
+use countersign_identity::Clock;
+use countersign_verifier::{ClientBuilder, ClientConnector, ConnectError, OwnIdentity};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::client::TlsStream;
+
+use crate::endpoint::Endpoint;
+use crate::error::AgentError;
+use crate::identity::Pin;
+use crate::refusal;
+use crate::stages::{Stage, Stages};
+
+/// Name look-up, TCP and TLS together. Long enough for a lost packet or two, short enough to leave the CA time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+/// Everything together: `enroll` is over within 10 s (DESIGN §6).
+const WHOLE_LIMIT: Duration = Duration::from_secs(9);
+/// The largest answer read. An honest one is below 16 KiB.
+const BODY_LIMIT: usize = 256 * 1024;
+const JSON: &str = "application/json";
+
+/// Whom to ask, and as whom.
+pub(crate) struct Contact<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) pin: &'a Pin,
+    pub(crate) own: Option<Arc<OwnIdentity>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stages: &'a dyn Stages,
+}
+
+impl Contact<'_> {
+    /// Posts a body and takes the certificate that comes back.
+    pub(crate) async fn post<B: Serialize + Sync>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<CertificateResponse, AgentError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| AgentError::failed(format!("cannot write the request: {error}")))?;
+        match timeout(WHOLE_LIMIT, self.exchange(path, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(AgentError::unreachable(format!(
+                "{} did not answer within {} s",
+                self.endpoint,
+                WHOLE_LIMIT.as_secs()
+            ))),
+        }
+    }
+
+    async fn exchange(&self, path: &str, body: Vec<u8>) -> Result<CertificateResponse, AgentError> {
+        let stream = self.connect().await?;
+        self.stages.reached(Stage::BeforeRequest)?;
+        let (status, retry_after, body) = self.send(stream, path, body).await?;
+        self.stages.reached(Stage::AfterAnswer)?;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| {
+                AgentError::refused(format!("the answer of {} is not understood: {error}", self.endpoint))
+                    .with_hint("is this program older than the CA?")
+            });
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => Err(refusal::of_problem(&problem, status, retry_after, self.clock.now())),
+            Err(_) => Err(refusal::of_status(status, retry_after, self.endpoint)),
+        }
+    }
+
+    async fn connect(&self) -> Result<TlsStream<TcpStream>, AgentError> {
+        let connector = self.connector()?;
+        let deadline = Instant::now() + CONNECT_LIMIT;
+        let tcp = self.reach(deadline).await?;
+        // One small request and one answer: waiting to fill packets only adds delay. Not being able to set it is no
+        // reason to give up.
+        let _ = tcp.set_nodelay(true);
+        match timeout_at(deadline, connector.connect(tcp)).await {
+            Ok(Ok((stream, _))) => Ok(stream),
+            Ok(Err(ConnectError::Refused(refusal))) => {
+                Err(refusal::of_server(&refusal, self.pin, self.endpoint, self.clock.now()))
+            }
+            Ok(Err(error)) => Err(AgentError::unreachable(format!("{}: {error}", self.endpoint))),
+            Err(_) => Err(AgentError::unreachable(format!(
+                "{} did not complete the TLS handshake within {} s",
+                self.endpoint,
+                CONNECT_LIMIT.as_secs()
+            ))),
+        }
+    }
+
+    fn connector(&self) -> Result<ClientConnector, AgentError> {
+        let Pin { trust_domain, root_sha256 } = self.pin.clone();
+        let mut settings = ClientBuilder::pinned_ca(trust_domain, root_sha256)
+            .map_err(|error| AgentError::refused(format!("the trust domain names no CA: {error}")))?
+            .clock(Arc::clone(&self.clock))
+            .alpn(&["http/1.1"]);
+        if let Some(own) = &self.own {
+            settings = settings.identity(Arc::clone(own));
+        }
+        settings.build().map_err(|error| AgentError::failed(format!("cannot set up TLS: {error}")))
+    }
+
+    /// Tries the host's addresses in turn, each for its share of the time left: one that swallows packets must not
+    /// use up the time of one that answers.
+    async fn reach(&self, deadline: Instant) -> Result<TcpStream, AgentError> {
+        let late = || AgentError::unreachable(format!("{} did not answer in time", self.endpoint));
+        let addresses: Vec<SocketAddr> =
+            timeout_at(deadline, lookup_host((self.endpoint.host(), self.endpoint.port())))
+                .await
+                .map_err(|_| late())?
+                .map_err(|error| {
+                    AgentError::unreachable(format!("cannot look up {}: {error}", self.endpoint.host()))
+                })?
+                .collect();
+        let mut last = late();
+        for (at, address) in addresses.iter().enumerate() {
+            let left = u32::try_from(addresses.len().saturating_sub(at)).unwrap_or(u32::MAX);
+            let share = deadline.saturating_duration_since(Instant::now()) / left;
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => {
+                    last = AgentError::unreachable(format!("cannot connect to {}: {error}", self.endpoint));
+                }
+                Err(_) => last = late(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn send(
+        &self,
+        stream: TlsStream<TcpStream>,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Option<Duration>, Bytes), AgentError> {
+        let broken = |error: &dyn std::fmt::Display| {
+            AgentError::unreachable(format!("the connection to {} broke: {error}", self.endpoint))
+        };
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(HOST, self.endpoint.authority())
+            .header(CONTENT_TYPE, JSON)
+            .header(ACCEPT, JSON)
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| AgentError::failed(format!("cannot make the request: {error}")))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| broken(&error))?;
+        let exchange = async {
+            let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+            let (status, wait) = (response.status(), retry_after(&response));
+            let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
+            body.map(|body| (status, wait, body.to_bytes())).map_err(|error| broken(&error))
+        };
+        // The connection is driven here and ends with the exchange: nothing is left running behind.
+        tokio::pin!(exchange);
+        tokio::select! {
+            done = &mut exchange => done,
+            // Whether it ended well or not, the exchange knows what has arrived.
+            _ = connection => exchange.await,
+        }
+    }
+}
+
+/// `Retry-After` in seconds; the form with a date is not used by this CA.
+fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}

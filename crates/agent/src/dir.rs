@@ -1,0 +1,278 @@
+//! The directory of one identity: its lock, its generations, and the links that lead to the current one.
+//!
+//! ```text
+//! D/svid.pem -> current/svid.pem        and svid.key, bundle.pem, svid-combined.pem likewise
+//! D/current  -> generations/7-4f2a…     swapped by rename: certificate and key change in one step
+//! D/generations/7-4f2a…/                svid.pem svid.key bundle.pem svid-combined.pem meta.json
+//! D/pending-renew-4f2a….key             the key of an issuance under way, on disk before the CA hears of it
+//! D/status.json  D/.lock
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::attempt::Record;
+use crate::durable;
+use crate::error::AgentError;
+use crate::generation::{self, Publication};
+use crate::identity::{Identity, Meta};
+use crate::pending::{self, PendingKey, Purpose};
+use crate::stages::{Stage, Stages};
+
+/// The directory of one identity.
+///
+/// ```
+/// use countersign_agent::Dir;
+///
+/// let scratch = tempfile::tempdir()?;
+/// assert!(Dir::at(scratch.path()).identity()?.is_none(), "nobody enrolled here yet");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dir {
+    path: PathBuf,
+}
+
+impl Dir {
+    /// The directory at `path`, which need not exist yet.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The identity published here, whether still valid or not; `None` before the first enrollment.
+    ///
+    /// # Errors
+    /// When what is published cannot be read.
+    pub fn identity(&self) -> Result<Option<Identity>, AgentError> {
+        let Some(home) = self.home()? else { return Ok(None) };
+        let path = home.join(generation::META);
+        let damaged = |reason: String| {
+            AgentError::failed(format!("cannot understand {}: {reason}", path.display())).with_hint(
+                "the directory was damaged from outside: enroll again with a new invitation and `--replace`",
+            )
+        };
+        let text = durable::read(&path)?.ok_or_else(|| damaged("it is missing".into()))?;
+        let meta: Meta = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        meta.identity(home).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// The generation that `current` names.
+    fn home(&self) -> Result<Option<PathBuf>, AgentError> {
+        let link = self.current();
+        match fs::read_link(&link) {
+            Ok(target) => Ok(Some(self.path.join(target))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(AgentError::file("read the link", &link, &error)),
+        }
+    }
+
+    fn current(&self) -> PathBuf {
+        self.path.join("current")
+    }
+
+    /// How the last attempt ended, and which certificate the reload command last saw.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn record(&self) -> Result<Record, AgentError> {
+        Record::read(&self.path)
+    }
+
+    /// Takes the directory for one issuance, making it if need be. Only the holder writes.
+    pub(crate) fn hold(&self) -> Result<Held<'_>, AgentError> {
+        durable::make_dir(&self.path)?;
+        let lock = lock(&self.path.join(".lock"), || {
+            AgentError::failed(format!("{} is in use by another countersign-agent", self.path.display()))
+                .with_hint("wait until it has finished, or stop it, and run the command again")
+        })?;
+        Ok(Held { dir: self, _lock: lock })
+    }
+
+    /// Takes the place of the one `run` of this directory.
+    pub(crate) fn hold_for_run(&self) -> Result<File, AgentError> {
+        lock(&self.path.join(".run.lock"), || {
+            AgentError::failed(format!("another `countersign-agent run` keeps {}", self.path.display()))
+                .with_hint("one is enough; send it SIGHUP to renew now")
+        })
+    }
+}
+
+/// An advisory lock that the kernel releases when its holder ends, however it ends.
+fn lock(path: &Path, taken: impl FnOnce() -> AgentError) -> Result<File, AgentError> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| AgentError::file("open the lock", path, &error))?;
+    match file.try_lock() {
+        Ok(()) => {
+            // For people who look: nobody reads the number back, so a failure to write it is of no account.
+            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => Err(taken()),
+        Err(TryLockError::Error(error)) => Err(AgentError::file("lock", path, &error)),
+    }
+}
+
+/// The directory, held for one issuance.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    dir: &'a Dir,
+    _lock: File,
+}
+
+impl Held<'_> {
+    /// Looks at everything that could keep a certificate from being published, before the CA is asked for one; and
+    /// clears away what a crash left behind.
+    pub(crate) fn prepare(&self) -> Result<(), AgentError> {
+        durable::make_dir(&self.generations())?;
+        for name in generation::LINKED {
+            generation::check_link(&self.dir.path, name)?;
+        }
+        self.tidy()
+    }
+
+    /// The key for this purpose: the one a crash left, or a new one. Durable.
+    pub(crate) fn pending_key(&self, purpose: &Purpose) -> Result<PendingKey, AgentError> {
+        PendingKey::obtain(&self.dir.path, purpose)
+    }
+
+    /// Forgets the pending key of a purpose, once the CA has said that it will never have it.
+    pub(crate) fn forget(&self, purpose: &Purpose) -> Result<(), AgentError> {
+        durable::remove_file(&purpose.path(&self.dir.path))?;
+        durable::sync_dir(&self.dir.path)
+    }
+
+    /// Publishes in one step; whatever stops this, readers see the identity before or the one after.
+    pub(crate) fn publish(
+        &self,
+        publication: &Publication<'_>,
+        stages: &dyn Stages,
+    ) -> Result<Identity, AgentError> {
+        let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
+        let home = generation::write(&self.generations(), &name, publication)?;
+        stages.reached(Stage::GenerationWritten)?;
+        for link in generation::LINKED {
+            generation::place_link(&self.dir.path, link)?;
+        }
+        durable::point(&self.dir.current(), &Path::new(generation::GENERATIONS).join(&name))?;
+        stages.reached(Stage::CurrentSwapped)?;
+        // The identity is out: what cannot be cleared away now is cleared away the next time.
+        if let Err(error) = self.tidy().and_then(|()| self.forget_all()) {
+            tracing::warn!(%error, "old generations or keys could not be removed");
+        }
+        Ok(Identity { home, ..publication.identity.clone() })
+    }
+
+    /// Writes down how an attempt ended. Never stands in the way of the attempt itself.
+    pub(crate) fn note(&self, change: impl FnOnce(&mut Record)) {
+        let path = &self.dir.path;
+        let mut record = Record::read(path).unwrap_or_default();
+        change(&mut record);
+        if let Err(error) = record.write(path) {
+            tracing::warn!(%error, "the outcome could not be written down");
+        }
+    }
+
+    fn generations(&self) -> PathBuf {
+        self.dir.path.join(generation::GENERATIONS)
+    }
+
+    fn next_number(&self) -> Result<u64, AgentError> {
+        let found = generation::list(&self.generations())?;
+        Ok(found.into_iter().filter_map(|name| generation::number(&name)).max().map_or(1, |n| n.saturating_add(1)))
+    }
+
+    /// Keeps the current generation and the one before it (a reader may still be in it), removes all others.
+    fn tidy(&self) -> Result<(), AgentError> {
+        let home = self.dir.home()?;
+        let current = home.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let number = current.as_deref().and_then(generation::number).unwrap_or(0);
+        let names = generation::list(&self.generations())?;
+        let before = |name: &&String| generation::number(name).is_some_and(|n| n < number);
+        let previous = names.iter().filter(before).max_by_key(|name| generation::number(name));
+        for name in names.iter().filter(|name| Some(*name) != current.as_ref() && Some(*name) != previous) {
+            let path = self.generations().join(name);
+            fs::remove_dir_all(&path).map_err(|error| AgentError::file("remove", &path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn forget_all(&self) -> Result<(), AgentError> {
+        for name in generation::list(&self.dir.path)?.iter().filter(|name| pending::is_pending(name)) {
+            durable::remove_file(&self.dir.path.join(name))?;
+        }
+        durable::sync_dir(&self.dir.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_holder_is_told_that_the_directory_is_in_use() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = Dir::at(scratch.path().join("deep/down"));
+        let held = dir.hold().unwrap();
+        let error = dir.hold().unwrap_err();
+        assert!(error.to_string().contains("in use by another countersign-agent"), "{error}");
+        drop(held);
+        dir.hold().unwrap();
+    }
+
+    #[test]
+    fn a_directory_is_made_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Invariant 8.
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = Dir::at(scratch.path().join("identity"));
+        drop(dir.hold().unwrap());
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_in_the_place_of_a_link_is_left_alone() {
+        let scratch = tempfile::tempdir().unwrap();
+        fs::write(scratch.path().join("svid.key"), "mine").unwrap();
+        let dir = Dir::at(scratch.path());
+        let error = dir.hold().unwrap().prepare().unwrap_err();
+        assert!(error.to_string().contains("svid.key"), "{error}");
+        assert_eq!(fs::read_to_string(scratch.path().join("svid.key")).unwrap(), "mine");
+    }
+
+    #[test]
+    fn a_damaged_meta_file_is_named() {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = scratch.path().join("generations/1-ab");
+        fs::create_dir_all(&home).unwrap();
+        fs::write(home.join("meta.json"), "{}").unwrap();
+        durable::point(&scratch.path().join("current"), Path::new("generations/1-ab")).unwrap();
+        let error = Dir::at(scratch.path()).identity().unwrap_err();
+        assert!(error.to_string().contains("meta.json"), "{error}");
+    }
+
+    #[test]
+    fn generations_a_crash_left_behind_are_removed_and_the_previous_one_is_kept() {
+        let scratch = tempfile::tempdir().unwrap();
+        for name in ["1-aa", "2-bb", "3-cc", "4-dd", ".new-5-ee"] {
+            fs::create_dir_all(scratch.path().join("generations").join(name)).unwrap();
+        }
+        durable::point(&scratch.path().join("current"), Path::new("generations/3-cc")).unwrap();
+        let dir = Dir::at(scratch.path());
+        dir.hold().unwrap().prepare().unwrap();
+        let mut left = generation::list(&scratch.path().join("generations")).unwrap();
+        left.sort();
+        assert_eq!(left, ["2-bb", "3-cc"]);
+    }
+}

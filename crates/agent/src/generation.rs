@@ -1,0 +1,148 @@
+//! One generation on disk: a certificate, its key, the bundle, and what they mean, written once and never changed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls_pki_types::CertificateDer;
+use zeroize::Zeroizing;
+
+use crate::durable;
+use crate::error::AgentError;
+use crate::identity::{Identity, Meta};
+
+/// The directory of generations inside an identity's directory.
+pub(crate) const GENERATIONS: &str = "generations";
+/// What the generation means.
+pub(crate) const META: &str = "meta.json";
+/// Leaf, issuer.
+pub(crate) const SVID: &str = "svid.pem";
+/// PKCS#8.
+pub(crate) const KEY: &str = "svid.key";
+/// The roots.
+pub(crate) const BUNDLE: &str = "bundle.pem";
+/// Key and chain in one file, for programs that want that; it can never be read in two halves.
+pub(crate) const COMBINED: &str = "svid-combined.pem";
+/// The files that the identity's directory links to.
+pub(crate) const LINKED: [&str; 4] = [SVID, KEY, BUNDLE, COMBINED];
+
+/// What is to be published. Its certificate and key were proven to belong together.
+pub(crate) struct Publication<'a> {
+    pub(crate) chain: &'a [CertificateDer<'static>],
+    pub(crate) roots: &'a [CertificateDer<'static>],
+    pub(crate) key: Zeroizing<String>,
+    pub(crate) identity: Identity,
+}
+
+/// Writes a whole generation called `name` and makes it durable; until then it has another name.
+pub(crate) fn write(
+    generations: &Path,
+    name: &str,
+    publication: &Publication<'_>,
+) -> Result<PathBuf, AgentError> {
+    let fresh = generations.join(format!(".new-{name}"));
+    let home = generations.join(name);
+    let chain = pem(publication.chain);
+    let combined = Zeroizing::new(format!("{}{chain}", *publication.key));
+    let meta = serde_json::to_string_pretty(&Meta::from(&publication.identity))
+        .map_err(|error| AgentError::failed(format!("cannot write {META}: {error}")))?;
+    durable::make_dir(&fresh)?;
+    durable::create(&fresh.join(KEY), publication.key.as_bytes(), durable::SECRET)?;
+    durable::create(&fresh.join(COMBINED), combined.as_bytes(), durable::SECRET)?;
+    durable::create(&fresh.join(SVID), chain.as_bytes(), durable::PUBLIC)?;
+    durable::create(&fresh.join(BUNDLE), pem(publication.roots).as_bytes(), durable::PUBLIC)?;
+    durable::create(&fresh.join(META), meta.as_bytes(), durable::PUBLIC)?;
+    durable::sync_dir(&fresh)?;
+    durable::rename(&fresh, &home)?;
+    durable::sync_dir(generations)?;
+    Ok(home)
+}
+
+/// The names in a directory; none if it does not exist.
+pub(crate) fn list(dir: &Path) -> Result<Vec<String>, AgentError> {
+    let read = || -> io::Result<Vec<String>> {
+        fs::read_dir(dir)?.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned())).collect()
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.map_err(|error| AgentError::file("list", dir, &error)),
+    }
+}
+
+/// The number a generation's name begins with; `None` for one that was never finished.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    name.split_once('-').and_then(|(number, _)| number.parse().ok())
+}
+
+/// Whether `name` in the identity's directory is free for a link of ours, or is one already.
+pub(crate) fn check_link(dir: &Path, name: &str) -> Result<bool, AgentError> {
+    let path = dir.join(name);
+    match fs::read_link(&path) {
+        Ok(target) if target == target_of(name) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Ok(_) | Err(_) => {
+            let shown = path.display();
+            let error = AgentError::failed(format!("{shown} exists and is not the link that belongs there"));
+            Err(error.with_hint("move it away, or choose another --dir: nothing of it is overwritten"))
+        }
+    }
+}
+
+/// Puts the link `name` in the identity's directory, if it is not there.
+pub(crate) fn place_link(dir: &Path, name: &str) -> Result<(), AgentError> {
+    if check_link(dir, name)? {
+        return Ok(());
+    }
+    let path = dir.join(name);
+    symlink(target_of(name), &path).map_err(|error| AgentError::file("create the link", &path, &error))
+}
+
+fn target_of(name: &str) -> PathBuf {
+    Path::new("current").join(name)
+}
+
+/// Certificates as PEM (RFC 7468), written anew from what was judged rather than copied from what was received.
+fn pem(certificates: &[CertificateDer<'_>]) -> String {
+    let mut text = String::new();
+    for certificate in certificates {
+        text.push_str("-----BEGIN CERTIFICATE-----\n");
+        let mut body = STANDARD.encode(certificate);
+        while body.len() > LINE {
+            let rest = body.split_off(LINE);
+            text.push_str(&body);
+            text.push('\n');
+            body = rest;
+        }
+        text.push_str(&body);
+        text.push_str("\n-----END CERTIFICATE-----\n");
+    }
+    text
+}
+
+/// RFC 7468 §2: generators wrap at 64 characters.
+const LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    #[test]
+    fn written_pem_is_read_back() {
+        let certificates = [1_usize, 47, 48, 49, 500].map(|n| CertificateDer::from(vec![0x30; n]));
+        let text = pem(&certificates);
+        assert!(text.lines().all(|line| line.len() <= 64));
+        let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();
+        assert_eq!(read, certificates);
+    }
+
+    #[test]
+    fn an_unfinished_generation_has_no_number() {
+        assert_eq!(number("12-ab34"), Some(12));
+        assert_eq!(number(".new-12-ab34"), None);
+        assert_eq!(number("lost+found"), None);
+    }
+}

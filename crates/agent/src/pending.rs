@@ -1,0 +1,179 @@
+//! The key of an issuance that is under way.
+
+use std::path::{Path, PathBuf};
+
+use countersign_identity::{KeyHash, Serial, hex};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData as _};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::durable;
+use crate::error::AgentError;
+
+/// What a pending key is for. It stands in the file's name, so a key is only ever used again for the same purpose:
+/// the same invitation, or the renewal of the same certificate. The CA answers both with the same certificate again.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// Redeeming an invitation, known by a hash of its secret (invariant 8: the secret itself is never written).
+    Enroll([u8; 8]),
+    /// Renewing the certificate with this serial.
+    Renew(Serial),
+}
+
+impl Purpose {
+    pub(crate) fn redeem(secret: &[u8; 32]) -> Self {
+        let digest: [u8; 32] = Sha256::digest(secret).into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        Self::Enroll([a, b, c, d, e, f, g, h])
+    }
+
+    /// Where in `dir` the key of this purpose lies.
+    pub(crate) fn path(&self, dir: &Path) -> PathBuf {
+        let name = match self {
+            Self::Enroll(hash) => format!("{PREFIX}enroll-{}{SUFFIX}", hex::encode(hash)),
+            Self::Renew(serial) => format!("{PREFIX}renew-{serial}{SUFFIX}"),
+        };
+        dir.join(name)
+    }
+}
+
+const PREFIX: &str = "pending-";
+const SUFFIX: &str = ".key";
+
+/// Whether a file of the directory is a pending key, or the beginning of one.
+pub(crate) fn is_pending(name: &str) -> bool {
+    name.strip_prefix('.').unwrap_or(name).starts_with(PREFIX)
+}
+
+/// A P-256 key that is on disk and that nobody uses yet.
+pub(crate) struct PendingKey {
+    key: Zeroizing<KeyPair>,
+}
+
+impl PendingKey {
+    /// The key left for this purpose, or a new one; durable when this returns.
+    pub(crate) fn obtain(dir: &Path, purpose: &Purpose) -> Result<Self, AgentError> {
+        let path = purpose.path(dir);
+        if let Some(left) = durable::read(&path)?.map(Zeroizing::new) {
+            match Self::read(&left) {
+                Some(pending) => return Ok(pending),
+                // A file is renamed into place whole, so this is damage from outside; the key was never in use.
+                None => tracing::warn!(path = %path.display(), "the pending key cannot be read, making a new one"),
+            }
+        }
+        let pending = Self::generate()?;
+        durable::replace(&path, pending.pem().as_bytes(), durable::SECRET)?;
+        Ok(pending)
+    }
+
+    fn read(pem: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(pem).ok()?;
+        KeyPair::from_pkcs8_pem_and_sign_algo(text, &PKCS_ECDSA_P256_SHA256).ok().map(Self::of)
+    }
+
+    fn generate() -> Result<Self, AgentError> {
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+            .map(Self::of)
+            .map_err(|error| AgentError::failed(format!("cannot make a key: {error}")))
+    }
+
+    fn of(key: KeyPair) -> Self {
+        Self { key: Zeroizing::new(key) }
+    }
+
+    /// The key as unencrypted PKCS#8, what every TLS library reads.
+    pub(crate) fn pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.key.serialize_pem())
+    }
+
+    /// SHA-256 of the public key, to recognise a certificate for it.
+    pub(crate) fn hash(&self) -> KeyHash {
+        KeyHash::from_bytes(Sha256::digest(self.key.subject_public_key_info()).into())
+    }
+
+    /// The request for a certificate: the public key and the proof of holding it, no names. Whom the certificate
+    /// names is the registration's business (invariant 1).
+    pub(crate) fn csr(&self) -> Result<String, AgentError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .serialize_request(&*self.key)
+            .and_then(|request| request.pem())
+            .map_err(|error| AgentError::failed(format!("cannot make a signing request: {error}")))
+    }
+}
+
+/// Shows which key, never the key (invariant 8).
+impl std::fmt::Debug for PendingKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PendingKey").field(&self.hash()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn renewal() -> Purpose {
+        Purpose::Renew("ab12".parse().unwrap())
+    }
+
+    #[test]
+    fn the_same_purpose_finds_the_same_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        let second = PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        assert_eq!(first.hash(), second.hash());
+    }
+
+    #[test]
+    fn another_purpose_gets_another_key() {
+        // Invariant 5.
+        let dir = tempfile::tempdir().unwrap();
+        let one = PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        let other = PendingKey::obtain(dir.path(), &Purpose::redeem(&[7; 32])).unwrap();
+        assert_ne!(one.hash(), other.hash());
+    }
+
+    #[test]
+    fn a_pending_key_is_pkcs8_that_only_its_owner_reads() {
+        // Invariant 8.
+        let dir = tempfile::tempdir().unwrap();
+        PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        let path = renewal().path(dir.path());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::read_to_string(path).unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
+    }
+
+    #[test]
+    fn a_damaged_pending_key_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = renewal().path(dir.path());
+        fs::write(&path, "not a key").unwrap();
+        PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        assert!(fs::read_to_string(path).unwrap().contains("PRIVATE KEY"));
+    }
+
+    #[test]
+    fn neither_names_nor_debug_show_a_secret() {
+        // Invariant 8.
+        let dir = tempfile::tempdir().unwrap();
+        let purpose = Purpose::redeem(&[7; 32]);
+        let key = PendingKey::obtain(dir.path(), &purpose).unwrap();
+        assert!(!purpose.path(dir.path()).to_string_lossy().contains(&hex::encode(&[7; 8])));
+        assert_eq!(format!("{key:?}"), format!("PendingKey({:?})", key.hash()));
+    }
+
+    #[test]
+    fn the_request_names_nobody() {
+        // Invariant 1.
+        let dir = tempfile::tempdir().unwrap();
+        let csr = PendingKey::obtain(dir.path(), &renewal()).unwrap().csr().unwrap();
+        assert!(csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----"));
+        // Version, an empty subject, one P-256 key: an attribute or a name would be longer.
+        assert!(csr.len() < 450, "{} characters", csr.len());
+    }
+}

@@ -1,0 +1,100 @@
+//! Renewal: the certificate proves who asks for the next one.
+
+use std::sync::Arc;
+
+use countersign_api::{ProblemCode, RenewRequest, paths};
+use countersign_identity::Clock;
+use countersign_verifier::{OwnIdentity, SystemClock};
+
+use crate::answer::Accepted;
+use crate::attempt::{Action, Attempt};
+use crate::contact::Contact;
+use crate::dir::{Dir, Held};
+use crate::endpoint::Endpoint;
+use crate::error::AgentError;
+use crate::generation;
+use crate::identity::Identity;
+use crate::pending::Purpose;
+use crate::stages::{Stage, Stages, Uninterrupted};
+
+/// How to renew. `default()` suits everybody but tests.
+#[derive(Clone, Debug)]
+pub struct RenewOptions {
+    url: Option<Endpoint>,
+    clock: Arc<dyn Clock>,
+    stages: Arc<dyn Stages>,
+}
+
+impl Default for RenewOptions {
+    fn default() -> Self {
+        Self { url: None, clock: Arc::new(SystemClock), stages: Arc::new(Uninterrupted) }
+    }
+}
+
+impl RenewOptions {
+    /// Another way to the same CA than the one that led to the identity; kept for the renewals after it.
+    #[must_use]
+    pub fn url(self, url: Option<Endpoint>) -> Self {
+        Self { url, ..self }
+    }
+
+    /// Another clock than the machine's.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Who hears of the stages; default nobody.
+    #[must_use]
+    pub fn stages(self, stages: Arc<dyn Stages>) -> Self {
+        Self { stages, ..self }
+    }
+}
+
+/// Gets the next certificate, for a new key, and publishes it. An expired certificate is presented all the same:
+/// whether it has expired, the CA's clock decides. Whatever stops it, running it again goes on with the same key.
+///
+/// # Errors
+/// Refused by the CA or on our own judgement of it; unreachable; or something on this machine in the way.
+pub async fn renew(dir: &Dir, options: &RenewOptions) -> Result<Identity, AgentError> {
+    // Looked at before the lock is taken, which would make the directory.
+    enrolled(dir)?;
+    let held = dir.hold()?;
+    // And after: somebody else may have renewed in between.
+    let before = enrolled(dir)?;
+    let end = next(&held, &before, options).await;
+    let attempt = Attempt::ended(Action::Renew, options.clock.now(), &end);
+    held.note(|record| record.last_attempt = Some(attempt));
+    end
+}
+
+pub(crate) fn enrolled(dir: &Dir) -> Result<Identity, AgentError> {
+    dir.identity()?.ok_or_else(|| {
+        AgentError::failed(format!("{} holds no identity", dir.path().display()))
+            .with_hint("enroll first: countersign-agent enroll --invitation … --dir …")
+    })
+}
+
+async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Result<Identity, AgentError> {
+    let stages = &*options.stages;
+    held.prepare()?;
+    let purpose = Purpose::Renew(before.serial());
+    let key = held.pending_key(&purpose)?;
+    stages.reached(Stage::PendingKeyDurable)?;
+    let url = options.url.as_ref().unwrap_or(before.url());
+    let own = OwnIdentity::from_files(before.home().join(generation::SVID), before.home().join(generation::KEY))
+        .map_err(|error| AgentError::failed(format!("the identity cannot be used: {error}")))?;
+    let clock = Arc::clone(&options.clock);
+    let contact = Contact { endpoint: url, pin: before.pin(), own: Some(own), clock, stages };
+    let answer = contact.post(paths::RENEW, &RenewRequest { csr: key.csr()? }).await;
+    let answer = match answer {
+        Err(error) if error.code() == Some(ProblemCode::KeyInUse) => {
+            // This key will never be certified; the next attempt makes another.
+            held.forget(&purpose)?;
+            return Err(error);
+        }
+        other => other?,
+    };
+    let accepted = Accepted::judge(&answer, &key, before.pin(), &options.clock)?.continues(before)?;
+    held.publish(&accepted.publication(&key, before.pin(), url)?, stages)
+}
