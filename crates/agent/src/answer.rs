@@ -81,7 +81,9 @@ impl Accepted {
         url: &Endpoint,
     ) -> Result<Publication<'_>, AgentError> {
         let serial = self.peer.serial().ok_or_else(|| {
-            AgentError::refused("the CA's answer is not published: its serial number is longer than 18 octets")
+            AgentError::refused(
+                "the CA's answer is not published: its serial number is longer than 18 octets",
+            )
         })?;
         Ok(Publication {
             chain: &self.chain,
@@ -127,11 +129,7 @@ fn verify(
 }
 
 /// The certificate is for the key we made, and TLS can use the two together.
-fn belongs(
-    chain: &[CertificateDer<'static>],
-    peer: &VerifiedPeer,
-    key: &PendingKey,
-) -> Result<(), String> {
+fn belongs(chain: &[CertificateDer<'static>], peer: &VerifiedPeer, key: &PendingKey) -> Result<(), String> {
     if peer.key_hash() != key.hash() {
         return Err(format!("it is for the key {}, expected our key {}", peer.key_hash(), key.hash()));
     }
@@ -142,7 +140,8 @@ fn belongs(
 /// The renewal window of the answer. One that cannot be, as from a CA with a broken profile, is no reason to go
 /// without a certificate: then the window is where it is by default, from a third to half of the life.
 fn window(answer: &CertificateResponse, validity: Validity) -> Window {
-    let asked = answer.renew_after.parse::<Timestamp>().ok().zip(answer.renew_before.parse::<Timestamp>().ok());
+    let asked =
+        answer.renew_after.parse::<Timestamp>().ok().zip(answer.renew_before.parse::<Timestamp>().ok());
     match asked {
         Some((after, before)) if after <= before && validity.contains(before) => Window { after, before },
         _ => {

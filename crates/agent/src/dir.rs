@@ -190,13 +190,18 @@ impl Held<'_> {
 
     fn next_number(&self) -> Result<u64, AgentError> {
         let found = generation::list(&self.generations())?;
-        Ok(found.into_iter().filter_map(|name| generation::number(&name)).max().map_or(1, |n| n.saturating_add(1)))
+        Ok(found
+            .into_iter()
+            .filter_map(|name| generation::number(&name))
+            .max()
+            .map_or(1, |n| n.saturating_add(1)))
     }
 
     /// Keeps the current generation and the one before it (a reader may still be in it), removes all others.
     fn tidy(&self) -> Result<(), AgentError> {
         let home = self.dir.home()?;
-        let current = home.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let current =
+            home.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         let number = current.as_deref().and_then(generation::number).unwrap_or(0);
         let names = generation::list(&self.generations())?;
         let before = |name: &&String| generation::number(name).is_some_and(|n| n < number);

@@ -66,7 +66,9 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), AgentError> {
 /// Removes a file or link if it is there.
 pub(crate) fn remove_file(path: &Path) -> Result<(), AgentError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(AgentError::file("remove", path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(AgentError::file("remove", path, &error))
+        }
         _ => Ok(()),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use countersign_api::ProblemCode;
 
+use crate::refusal;
 use crate::stages::Interrupted;
 
 /// The four ways an agent command ends without success.
@@ -132,6 +133,12 @@ impl AgentError {
         self.retry_after
     }
 
+    /// Whether only an operator can change the answer: the machine was suspended, say, or its registration removed.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.kind == ErrorKind::Refused && self.code.is_some_and(refusal::is_lasting)
+    }
+
     /// The exit status of a command that ends with this: 1 refused or failed, 2 usage, 3 unreachable.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
@@ -154,10 +161,12 @@ const fn advice(kind: io::ErrorKind) -> Option<&'static str> {
         io::ErrorKind::ReadOnlyFilesystem => {
             Some("the file system is mounted read-only: mount it writable or choose another --dir")
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("the disk or quota is full: free space and run the command again; the identity in use is untouched")
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
+            "the disk or quota is full: free space and run the command again; the identity in use is untouched",
+        ),
+        io::ErrorKind::NotADirectory => {
+            Some("a file stands where a directory is expected: choose another --dir")
         }
-        io::ErrorKind::NotADirectory => Some("a file stands where a directory is expected: choose another --dir"),
         _ => None,
     }
 }

@@ -142,7 +142,10 @@ impl From<&Identity> for Meta {
 
 impl Meta {
     /// The identity these words describe, published in `home`.
-    pub(crate) fn identity(&self, home: PathBuf) -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) fn identity(
+        &self,
+        home: PathBuf,
+    ) -> Result<Identity, Box<dyn std::error::Error + Send + Sync>> {
         let validity = Validity::new(self.not_before.parse()?, self.not_after.parse()?)?;
         let root = hex::decode(&self.root_sha256)?;
         Ok(Identity {

@@ -1,7 +1,7 @@
 //! The machine side of Countersign: enroll with an invitation, renew in time, keep certificate and key together.
 //!
 //! The two verbs are [`enroll`] and [`renew`]; the program `countersign-agent` is a thin shell around them and around
-//! [`run`](run::run), which renews by itself. What is published in a [`Dir`] was accepted by our own verifier first,
+//! [`Agent`](run::Agent), which renews by itself. What is published in a [`Dir`] was accepted by our own verifier first,
 //! and is swapped in one step.
 //!
 //! ```
@@ -28,6 +28,8 @@
 
 mod answer;
 mod attempt;
+pub mod cli;
+pub mod config;
 mod contact;
 mod dir;
 mod durable;
@@ -36,11 +38,15 @@ mod enroll;
 mod error;
 mod generation;
 mod identity;
+mod output;
 mod pending;
 mod refusal;
+mod reload;
 mod renew;
+pub mod run;
 pub mod schedule;
 mod stages;
+pub mod status;
 
 pub use attempt::{Action, Attempt, Record};
 pub use dir::Dir;
@@ -48,6 +54,6 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use enroll::{EnrollOptions, Enrolled, enroll, enroll_or_keep};
 pub use error::{AgentError, ErrorKind};
 pub use identity::{Identity, Pin, Window};
-pub use refusal::is_lasting;
+pub use reload::reload;
 pub use renew::{RenewOptions, renew};
 pub use stages::{Interrupted, Stage, Stages, Uninterrupted, UnknownStage};

@@ -58,7 +58,9 @@ impl PendingKey {
             match Self::read(&left) {
                 Some(pending) => return Ok(pending),
                 // A file is renamed into place whole, so this is damage from outside; the key was never in use.
-                None => tracing::warn!(path = %path.display(), "the pending key cannot be read, making a new one"),
+                None => {
+                    tracing::warn!(path = %path.display(), "the pending key cannot be read, making a new one")
+                }
             }
         }
         let pending = Self::generate()?;

@@ -28,7 +28,9 @@ pub(crate) fn of_problem(
     let skew = problem
         .server_time
         .as_deref()
-        .filter(|_| matches!(code, Some(ProblemCode::CertificateExpired | ProblemCode::CertificateNotYetValid)))
+        .filter(|_| {
+            matches!(code, Some(ProblemCode::CertificateExpired | ProblemCode::CertificateNotYetValid))
+        })
         .and_then(|time| time.parse().ok())
         .and_then(|server| skew(server, now));
     let hints: Vec<_> = skew.into_iter().chain(problem.hint.clone()).collect();
@@ -69,7 +71,9 @@ pub(crate) fn of_server(refusal: &Refusal, pin: &Pin, endpoint: &Endpoint, now: 
         Refusal::NotPinned { .. } => format!(
             "this server is not the CA of the invitation: pinned root {root}, found a server that does not show it at {endpoint}"
         ),
-        other => format!("this server is not the CA of the invitation: pinned root {root}, found at {endpoint}: {other}"),
+        other => format!(
+            "this server is not the CA of the invitation: pinned root {root}, found at {endpoint}: {other}"
+        ),
     };
     AgentError::refused(message).with_hint(
         "nothing was sent; check the URL, and compare the root fingerprint with what `countersign bundle show` prints at the CA",
@@ -78,9 +82,13 @@ pub(crate) fn of_server(refusal: &Refusal, pin: &Pin, endpoint: &Endpoint, now: 
 
 /// By how much this machine's clock differs from the CA's, if it matters.
 pub(crate) fn skew(server: Timestamp, now: Timestamp) -> Option<String> {
-    let (by, word) = if now > server { (now.since(server), "ahead of") } else { (server.since(now), "behind") };
+    let (by, word) =
+        if now > server { (now.since(server), "ahead of") } else { (server.since(now), "behind") };
     (by > CLOSE).then(|| {
-        format!("this machine's clock is {} {word} the CA's ({now} here, {server} there)", duration::format(by))
+        format!(
+            "this machine's clock is {} {word} the CA's ({now} here, {server} there)",
+            duration::format(by)
+        )
     })
 }
 
@@ -93,8 +101,7 @@ fn is_busy(status: StatusCode) -> bool {
 }
 
 /// Whether only an operator can change this answer. Everything unknown is worth another try.
-#[must_use]
-pub fn is_lasting(code: ProblemCode) -> bool {
+pub(crate) const fn is_lasting(code: ProblemCode) -> bool {
     matches!(
         code,
         ProblemCode::CertificateExpired

@@ -82,8 +82,9 @@ async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Res
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
     let url = options.url.as_ref().unwrap_or(before.url());
-    let own = OwnIdentity::from_files(before.home().join(generation::SVID), before.home().join(generation::KEY))
-        .map_err(|error| AgentError::failed(format!("the identity cannot be used: {error}")))?;
+    let own =
+        OwnIdentity::from_files(before.home().join(generation::SVID), before.home().join(generation::KEY))
+            .map_err(|error| AgentError::failed(format!("the identity cannot be used: {error}")))?;
     let clock = Arc::clone(&options.clock);
     let contact = Contact { endpoint: url, pin: before.pin(), own: Some(own), clock, stages };
     let answer = contact.post(paths::RENEW, &RenewRequest { csr: key.csr()? }).await;

@@ -136,7 +136,8 @@ impl<R: Rng> Schedule<R> {
             }
             Event::Failed { lasting: false, retry_after } => self.back_off(now, retry_after),
             Event::Failed { lasting: true, retry_after } => {
-                let pause = self.between(CAP, LASTING).max(retry_after.unwrap_or_default().min(LONGEST_ASKED));
+                let pause =
+                    self.between(CAP, LASTING).max(retry_after.unwrap_or_default().min(LONGEST_ASKED));
                 self.pause = pause;
                 self.due = Some(now + pause);
             }

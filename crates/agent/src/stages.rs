@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A point between two steps. Whatever stops the agent at one of them, the next start completes the work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,17 +84,22 @@ impl Stages for Uninterrupted {
     }
 }
 
-/// Aborts the process at the stage that `COUNTERSIGN_AGENT_FAILPOINT` names, for tests that kill a real process.
-#[cfg(feature = "failpoints")]
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AbortAt(pub(crate) Option<Stage>);
-
-#[cfg(feature = "failpoints")]
-impl AbortAt {
-    pub(crate) fn from_environment() -> Self {
-        Self(std::env::var("COUNTERSIGN_AGENT_FAILPOINT").ok().and_then(|name| name.parse().ok()))
-    }
+/// What stops the program `countersign-agent`: nothing.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn of_program() -> Arc<dyn Stages> {
+    Arc::new(Uninterrupted)
 }
+
+/// What stops the program `countersign-agent`, built to be killed: the stage that `COUNTERSIGN_AGENT_FAILPOINT` names.
+#[cfg(feature = "failpoints")]
+pub(crate) fn of_program() -> Arc<dyn Stages> {
+    Arc::new(AbortAt(std::env::var("COUNTERSIGN_AGENT_FAILPOINT").ok().and_then(|name| name.parse().ok())))
+}
+
+/// Ends the process at a stage, as `kill -9` would.
+#[cfg(feature = "failpoints")]
+#[derive(Debug)]
+struct AbortAt(Option<Stage>);
 
 #[cfg(feature = "failpoints")]
 impl Stages for AbortAt {

@@ -1,0 +1,251 @@
+//! The command line of `countersign-agent`.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use countersign_api::Invitation;
+use countersign_identity::Clock as _;
+use countersign_verifier::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::dir::Dir;
+use crate::endpoint::Endpoint;
+use crate::enroll::{EnrollOptions, Enrolled, enroll_or_keep};
+use crate::error::AgentError;
+use crate::identity::Identity;
+use crate::output;
+use crate::reload::reload;
+use crate::renew::{RenewOptions, renew};
+use crate::run::{Agent, Order};
+use crate::stages;
+use crate::status::{State, Status, from_now};
+
+/// Gives this machine an identity from a Countersign CA and keeps it valid.
+///
+/// Exit status: 0 done, 1 refused or failed, 2 usage, 3 the CA is unreachable (retry later).
+#[derive(Parser)]
+#[command(name = "countersign-agent", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Redeem an invitation: afterwards DIR holds svid.pem, svid.key, bundle.pem and svid-combined.pem.
+    ///
+    /// Does nothing if DIR holds a valid identity of the same CA already. Gives up within 10 s; running it again goes
+    /// on where it stopped.
+    Enroll(EnrollArgs),
+    /// Get the next certificate now, for a new key.
+    Renew(Place),
+    /// Keep the identity valid: renew in time, run the reload command. SIGHUP renews now, SIGTERM ends.
+    Run(Place),
+    /// Say whom the identity names, until when it is valid, and how long the CA may be away.
+    ///
+    /// Exit status 1 if the identity is missing or cannot be used.
+    Status(StatusArgs),
+}
+
+#[derive(Args)]
+struct EnrollArgs {
+    /// The line that `countersign invite` printed; `-` reads it from stdin, where no process list shows it.
+    #[arg(long, value_name = "STR")]
+    invitation: String,
+    /// The directory for the identity; it is made if need be, readable by its owner only.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Another way to the same CA, `https://HOST:PORT`; default: the URL in the invitation.
+    #[arg(long)]
+    url: Option<Endpoint>,
+    /// Redeem the invitation even if DIR holds a valid identity; default: no.
+    #[arg(long)]
+    replace: bool,
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("place").required(true)))]
+struct Place {
+    /// The directory of the identity; all other settings have their defaults.
+    #[arg(long, group = "place")]
+    dir: Option<PathBuf>,
+    /// A TOML file with the keys dir, url, reload, log; default: none.
+    #[arg(long, group = "place", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    /// The directory of the identity.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Print one JSON object; default: lines of words.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Place {
+    fn config(&self) -> Result<Config, AgentError> {
+        match (&self.config, &self.dir) {
+            (Some(file), _) => Config::read(file),
+            (None, Some(dir)) => Ok(Config::for_dir(dir)),
+            (None, None) => Err(AgentError::usage("expected --dir or --config")),
+        }
+    }
+}
+
+/// Runs the program and says how it ended.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let end = match runtime {
+        Ok(runtime) => {
+            let end = runtime.block_on(perform(&cli.command));
+            // A name look-up that hangs is not waited for: `enroll` is over within 10 s.
+            runtime.shutdown_background();
+            end
+        }
+        Err(error) => Err(AgentError::failed(format!("cannot start: {error}"))),
+    };
+    end.unwrap_or_else(|error| {
+        output::complaint(&error);
+        ExitCode::from(error.exit_code())
+    })
+}
+
+async fn perform(command: &Command) -> Result<ExitCode, AgentError> {
+    match command {
+        Command::Enroll(args) => enroll_command(args).await,
+        Command::Renew(place) => renew_command(&place.config()?).await,
+        Command::Run(place) => run_command(place.config()?).await,
+        Command::Status(args) => status_command(args),
+    }
+}
+
+async fn enroll_command(args: &EnrollArgs) -> Result<ExitCode, AgentError> {
+    log_to_stderr("warn");
+    let options = EnrollOptions::new(invitation(&args.invitation)?, &args.dir)
+        .replace(args.replace)
+        .stages(stages::of_program());
+    let options = match &args.url {
+        Some(url) => options.url(url.clone()),
+        None => options,
+    };
+    match enroll_or_keep(&options).await? {
+        Enrolled::Now(identity) => show("enrolled as", &identity, &args.dir),
+        Enrolled::Before(identity) => {
+            show("already enrolled as", &identity, &args.dir);
+            output::result("nothing was sent; --replace redeems the invitation all the same");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn invitation(text: &str) -> Result<Invitation, AgentError> {
+    let mut from_stdin = String::new();
+    let text = if text == "-" {
+        std::io::stdin()
+            .take(64 * 1024)
+            .read_to_string(&mut from_stdin)
+            .map_err(|error| AgentError::failed(format!("cannot read the invitation from stdin: {error}")))?;
+        &from_stdin
+    } else {
+        text
+    };
+    text.parse().map_err(|error| {
+        AgentError::refused(format!("{error}"))
+            .with_hint("`countersign invite SPIFFE-ID` at the CA prints a new invitation, one line")
+    })
+}
+
+async fn renew_command(config: &Config) -> Result<ExitCode, AgentError> {
+    log_to_stderr("warn");
+    let dir = Dir::at(&config.dir);
+    let options = RenewOptions::default().url(config.url.clone()).stages(stages::of_program());
+    let identity = renew(&dir, &options).await?;
+    show("renewed", &identity, &config.dir);
+    if !config.reload.is_empty() {
+        reload(&dir, &config.reload, identity.serial(), &SystemClock).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run_command(config: Config) -> Result<ExitCode, AgentError> {
+    log_to_stderr(&config.log);
+    let listen = |kind| {
+        signal(kind).map_err(|error| AgentError::failed(format!("cannot listen for signals: {error}")))
+    };
+    let (mut hangup, mut term, mut int) =
+        (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (orders, receiver) = mpsc::channel(8);
+    tokio::spawn(async move {
+        loop {
+            let order = tokio::select! {
+                _ = hangup.recv() => Order::RenewNow,
+                _ = term.recv() => Order::Stop,
+                _ = int.recv() => Order::Stop,
+            };
+            if orders.send(order).await.is_err() {
+                return;
+            }
+        }
+    });
+    Agent::new(config, Arc::new(SystemClock)).stages(stages::of_program()).run(receiver).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status_command(args: &StatusArgs) -> Result<ExitCode, AgentError> {
+    let status = Status::read(&Dir::at(&args.dir), SystemClock.now())?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&status)
+            .map_err(|error| AgentError::failed(format!("cannot write JSON: {error}")))?;
+        output::result(&text);
+    } else {
+        status.lines().iter().for_each(|line| output::result(line));
+    }
+    Ok(if status.state == State::Valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(verb: &str, identity: &Identity, dir: &std::path::Path) {
+    let (now, not_after) = (SystemClock.now(), identity.validity().not_after());
+    output::result(&format!("{verb} {} (machine {})", identity.spiffe_id(), identity.machine()));
+    output::result(&format!(
+        "certificate in {}, valid until {not_after} ({})",
+        dir.display(),
+        from_now(not_after, now)
+    ));
+}
+
+fn log_to_stderr(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .parse_lossy(format!("{level},h2=warn,hyper=info,rustls=info"));
+    // A second call, as from a test, finds a logger in place; that is as good.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_mistyped_invitation_is_refused_with_a_hint_and_not_repeated() {
+        // Invariant 8.
+        let error = invitation("csinv1_c2VjcmV0.00000000").unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.hint().is_some());
+        assert!(!error.to_string().contains("c2VjcmV0"), "{error}");
+    }
+}

@@ -1,0 +1,152 @@
+//! The configuration of `run`: as written, and as meant.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::DeTable;
+
+use crate::endpoint::Endpoint;
+use crate::error::AgentError;
+
+/// What `run` works by.
+///
+/// ```
+/// use countersign_agent::config::Config;
+///
+/// let config = Config::parse(
+///     r#"
+///     dir = "/var/lib/payments/identity"
+///     reload = ["systemctl", "reload", "nginx"]
+///     "#,
+///     "/etc/countersign/agent.toml".as_ref(),
+/// )?;
+/// assert_eq!(config.reload, ["systemctl", "reload", "nginx"]);
+/// # Ok::<(), countersign_agent::AgentError>(())
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The identity's directory. Whoever can write there chooses who this machine is.
+    pub dir: PathBuf,
+    /// Another way to the CA than the one that led to the identity; default none. Not trusted: whoever answers there
+    /// must still be the pinned CA.
+    pub url: Option<Endpoint>,
+    /// The command that makes a service take up a new certificate, program first; default none. It runs with the
+    /// agent's rights.
+    pub reload: Vec<String>,
+    /// How much is logged: error, warn, info, debug or trace; default info, a line for each renewal.
+    pub log: String,
+}
+
+/// The keys, for "did you mean".
+const KEYS: [&str; 4] = ["dir", "url", "reload", "log"];
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// The file as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    dir: PathBuf,
+    url: Option<String>,
+    #[serde(default)]
+    reload: Option<Vec<String>>,
+    log: Option<String>,
+}
+
+impl Config {
+    /// What `run --dir` works by: no file, all defaults.
+    #[must_use]
+    pub fn for_dir(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), url: None, reload: Vec::new(), log: "info".to_owned() }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, holds an unknown key, or a value that cannot be.
+    pub fn read(path: &Path) -> Result<Self, AgentError> {
+        let text = fs::read_to_string(path).map_err(|error| AgentError::file("read", path, &error))?;
+        Self::parse(&text, path)
+    }
+
+    /// Understands the text of the file at `path`; a relative `dir` in it counts from where the file is.
+    ///
+    /// # Errors
+    /// When it holds an unknown key, or a value that cannot be.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, AgentError> {
+        let wrong = |what: String| AgentError::usage(format!("{}: {}", path.display(), what.trim_end()));
+        let table = DeTable::parse(text).map_err(|error| wrong(error.to_string()))?;
+        for key in table.get_ref().keys() {
+            if !KEYS.contains(&key.get_ref().as_ref()) {
+                let line = text.get(..key.span().start).unwrap_or_default().matches('\n').count() + 1;
+                return Err(unknown_key(key.get_ref(), line, &wrong));
+            }
+        }
+        let file: ConfigFile = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let url =
+            file.url.map(|url| url.parse().map_err(|error| wrong(format!("url: {error}")))).transpose()?;
+        let reload = file.reload.unwrap_or_default();
+        if reload.first().is_some_and(|program| program.is_empty()) {
+            return Err(wrong(
+                "reload: found an empty program name, expected [\"program\", \"argument\", …]".into(),
+            ));
+        }
+        let log = file.log.unwrap_or_else(|| "info".to_owned());
+        if !LEVELS.contains(&log.as_str()) {
+            return Err(wrong(format!("log: found {log:?}, expected one of {}", LEVELS.join(", "))));
+        }
+        let dir = path.parent().map_or_else(|| file.dir.clone(), |parent| parent.join(&file.dir));
+        Ok(Self { dir, url, reload, log })
+    }
+}
+
+fn unknown_key(key: &str, line: usize, wrong: &impl Fn(String) -> AgentError) -> AgentError {
+    let error = wrong(format!("line {line}: unknown key {key:?}, expected one of {}", KEYS.join(", ")));
+    let nearest = KEYS.into_iter().max_by(|a, b| strsim::jaro(key, a).total_cmp(&strsim::jaro(key, b)));
+    match nearest {
+        Some(near) => error.with_hint(format!("did you mean {near:?}?")),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, AgentError> {
+        Config::parse(text, Path::new("/etc/agent.toml"))
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_known() {
+        let error = parse("dir = \"d\"\nreloda = [\"x\"]\n").unwrap_err();
+        assert!(error.to_string().contains("/etc/agent.toml: line 2: unknown key \"reloda\""), "{error}");
+        assert_eq!(error.hint(), Some("did you mean \"reload\"?"));
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_file_with_the_directory_alone_has_all_defaults() {
+        assert_eq!(parse("dir = \"/d\"").unwrap(), Config::for_dir("/d"));
+    }
+
+    #[test]
+    fn a_relative_directory_counts_from_the_file() {
+        assert_eq!(parse("dir = \"identity\"").unwrap().dir, Path::new("/etc/identity"));
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_refused() {
+        for text in [
+            "",
+            "dir = 1",
+            "dir = \"d\"\nurl = \"http://ca\"",
+            "dir = \"d\"\nlog = \"loud\"",
+            "dir = \"d\"\nreload = [\"\"]",
+            "dir = \"d\"\nreload = \"systemctl reload nginx\"",
+            "dir = ",
+        ] {
+            assert_eq!(parse(text).unwrap_err().exit_code(), 2, "{text}");
+        }
+    }
+}

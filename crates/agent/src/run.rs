@@ -1,0 +1,185 @@
+//! The long-running agent: keeps one identity valid.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_identity::{Clock, Timestamp, ValidityState, duration};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::sleep;
+
+use crate::config::Config;
+use crate::dir::Dir;
+use crate::error::AgentError;
+use crate::identity::Identity;
+use crate::reload::reload;
+use crate::renew::{RenewOptions, enrolled, renew};
+use crate::schedule::{Action, Event, Lease, Schedule};
+use crate::stages::{Stages, Uninterrupted};
+
+/// A reload command that failed is tried again after this: often enough to heal, not enough to fill a log.
+const RELOAD_AGAIN: Duration = Duration::from_secs(60);
+
+/// What an operator may tell a running agent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Renew now (SIGHUP).
+    RenewNow,
+    /// End (SIGTERM).
+    Stop,
+}
+
+/// Keeps one identity.
+#[derive(Debug)]
+pub struct Agent {
+    config: Config,
+    dir: Dir,
+    clock: Arc<dyn Clock>,
+    stages: Arc<dyn Stages>,
+}
+
+impl Agent {
+    /// An agent that works by `config` and `clock`.
+    #[must_use]
+    pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+        let dir = Dir::at(&config.dir);
+        Self { config, dir, clock, stages: Arc::new(Uninterrupted) }
+    }
+
+    /// Who hears of the stages; default nobody.
+    #[must_use]
+    pub fn stages(self, stages: Arc<dyn Stages>) -> Self {
+        Self { stages, ..self }
+    }
+
+    /// Renews in time, again and again, until told to stop or nobody is left to tell it.
+    ///
+    /// # Errors
+    /// At the start only: when the directory holds no identity, or another agent keeps it.
+    pub async fn run(&self, mut orders: Receiver<Order>) -> Result<(), AgentError> {
+        let mut identity = enrolled(&self.dir)?;
+        let _only_one = self.dir.hold_for_run()?;
+        let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng()));
+        let mut event = Event::Loaded(Lease::from(&identity));
+        let mut failure: Option<AgentError> = None;
+        let mut reload_after = self.clock.now();
+        tracing::info!(spiffe_id = %identity.spiffe_id(), dir = %self.dir.path().display(), "keeping");
+        loop {
+            let action = schedule.on(event, self.clock.now());
+            if !matches!(event, Event::Tick) {
+                self.tell(&identity, failure.take(), schedule.next_attempt());
+            }
+            let work = async {
+                self.reload_if_due(&identity, &mut reload_after).await;
+                match action {
+                    Action::Renew => Some(self.renew().await),
+                    Action::Wait(pause) => {
+                        sleep(pause).await;
+                        None
+                    }
+                }
+            };
+            event = tokio::select! {
+                order = orders.recv() => match order {
+                    // A renewal that was under way is begun again with the same key.
+                    Some(Order::RenewNow) => Event::RenewNow,
+                    Some(Order::Stop) | None => return Ok(()),
+                },
+                end = work => match end {
+                    None => self.look(&mut identity),
+                    Some(Ok(next)) => {
+                        identity = next;
+                        Event::Renewed(Lease::from(&identity))
+                    }
+                    Some(Err(error)) => {
+                        let event = Event::Failed {
+                            lasting: error.is_lasting(),
+                            retry_after: error.retry_after(),
+                        };
+                        failure = Some(error);
+                        event
+                    }
+                },
+            };
+        }
+    }
+
+    async fn renew(&self) -> Result<Identity, AgentError> {
+        let options = RenewOptions::default()
+            .url(self.config.url.clone())
+            .clock(Arc::clone(&self.clock))
+            .stages(Arc::clone(&self.stages));
+        renew(&self.dir, &options).await
+    }
+
+    /// Whether somebody else, `renew` or `enroll`, has published in the meantime.
+    fn look(&self, identity: &mut Identity) -> Event {
+        match self.dir.identity() {
+            Ok(Some(found)) if found != *identity => {
+                *identity = found;
+                Event::Loaded(Lease::from(&*identity))
+            }
+            Ok(Some(_)) => Event::Tick,
+            Ok(None) => {
+                tracing::warn!(dir = %self.dir.path().display(), "the identity was removed from its directory");
+                Event::Tick
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the published identity cannot be read");
+                Event::Tick
+            }
+        }
+    }
+
+    /// Runs the reload command for a certificate that it has not seen: after a renewal, and after a crash between
+    /// publishing and reloading.
+    async fn reload_if_due(&self, identity: &Identity, after: &mut Timestamp) {
+        let now = self.clock.now();
+        let due = self.dir.record().map_or(true, |record| record.wants_reload(identity.serial()));
+        if self.config.reload.is_empty() || !due || now < *after {
+            return;
+        }
+        *after = now + RELOAD_AGAIN;
+        match reload(&self.dir, &self.config.reload, identity.serial(), &*self.clock).await {
+            Ok(()) => {
+                *after = now;
+                tracing::info!(command = self.config.reload.join(" "), "reloaded");
+            }
+            Err(error) => tracing::warn!(hint = error.hint(), "{error}"),
+        }
+    }
+
+    fn tell(&self, identity: &Identity, failure: Option<AgentError>, next: Option<Timestamp>) {
+        let now = self.clock.now();
+        let next = next.map_or_else(String::new, |next| duration::format(next.since(now)));
+        let left = match identity.validity().state(now) {
+            ValidityState::Current => {
+                format!(
+                    "the certificate is valid for another {}",
+                    duration::format(identity.validity().not_after().since(now))
+                )
+            }
+            ValidityState::Expired { by } => format!("the certificate expired {} ago", duration::format(by)),
+            ValidityState::NotYet { by } => {
+                format!(
+                    "the certificate is not valid for another {} by this machine's clock",
+                    duration::format(by)
+                )
+            }
+        };
+        match failure {
+            None => tracing::info!(serial = %identity.serial(), "{left}, next renewal in {next}"),
+            Some(error) if error.is_lasting() => tracing::error!(
+                hint = error.hint(),
+                "{error}; only an operator can change that; {left}, trying again in {next} in case one does"
+            ),
+            Some(error) => {
+                tracing::warn!(
+                    hint = error.hint(),
+                    "renewal failed: {error}; {left}, trying again in {next}"
+                );
+            }
+        }
+    }
+}
