@@ -1,1 +1,82 @@
-//! The book: registrations, machines, issuances and events, durably
+//! The book: one place where everything is written, durably, before anything is signed or answered.
+//!
+//! [`Store`] is the contract, [`Book`] keeps it on any [`engine`]: sled in a directory, or memory. A command runs on the
+//! committer's thread against an overlay, shares one flush with the others of its group, and is answered afterwards.
+//!
+//! ```
+//! use countersign_issuance::{Machines, Registration};
+//! use countersign_store::{Actor, Book, NewInvitation, Options, Store};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let entropy = Box::new(|salt: &mut [u8]| salt.fill(7));
+//! let book = Book::in_memory(Options::new(entropy))?;
+//! let now = "2026-11-23T10:00:00Z".parse()?;
+//! let registration = Registration {
+//!     id: "spiffe://prod.example/payments".parse()?,
+//!     profile: "workload".into(),
+//!     dns: vec!["payments.prod.example".parse()?],
+//!     ip: vec![],
+//!     until: None,
+//!     owner: Some("payments team".into()),
+//!     machines: Machines::One,
+//!     shared: false,
+//!     parent: None,
+//!     selectors: vec![],
+//!     created: now,
+//! };
+//! let hash = [1; 32]; // SHA-256 of the secret; the secret itself never reaches the book
+//! let expires = "2026-11-23T10:15:00Z".parse()?;
+//! let invitation = NewInvitation { hash, registration, expires, uses: 1 };
+//! let invited = book.invite(invitation, Actor::Local { uid: 0 }, now).await?;
+//! assert!(invited.registration_created);
+//! assert_eq!(book.invitation(&hash)?.map(|invitation| invitation.used), Some(0));
+//! # Ok(())
+//! # }
+//! ```
+
+mod actor;
+mod backup;
+mod book;
+mod committer;
+mod counts;
+mod cursor;
+pub mod engine;
+mod error;
+mod events;
+mod expiry;
+mod invitations;
+mod issuances;
+mod keys;
+mod lineage;
+mod machines;
+mod observer;
+mod overlay;
+mod queue;
+mod records;
+mod registrations;
+mod revocation;
+mod rows;
+mod shadow;
+mod standing;
+mod store;
+mod transaction;
+mod trust;
+
+pub use actor::Actor;
+pub use book::{Book, Entropy, Options};
+pub use counts::Counts;
+pub use cursor::{Cursor, Listing};
+pub use error::{Refusal, StoreError};
+pub use events::{Event, Personal, StoredEvent};
+pub use expiry::Expired;
+pub use invitations::{Invitation, Invited, NewInvitation, Redemption};
+pub use issuances::{Issuance, IssuanceFilter, IssuedCertificate};
+pub use lineage::{Door, LineageState, Presentation};
+pub use machines::{Machine, MachineFilter, MachineStatus, Step, Whom};
+pub use observer::{Health, Observer, Stage, Unobserved};
+pub use registrations::Imported;
+pub use revocation::{Cause, Revocation, Revoked, RevokedSerial, Target};
+pub use standing::{Pending, Standing};
+pub use store::{Store, StoreResult};
+pub use trust::{IssuerRecord, IssuerState, PolicyRecord};

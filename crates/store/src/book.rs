@@ -1,0 +1,402 @@
+//! The book on any engine: each method of the contract, handed to the committer or answered from what is durable.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp};
+use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration};
+use tokio::sync::watch;
+
+use crate::committer::Committer;
+use crate::engine::{Change, Engine, MemoryEngine, SledEngine};
+use crate::machines::Order;
+use crate::observer::{Health, Observer, Unobserved};
+use crate::records::{Record, corrupt};
+use crate::store::{Store, StoreResult};
+use crate::{
+    Actor, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance, IssuanceFilter,
+    IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation, PolicyRecord,
+    Presentation, Redemption, Revoked, RevokedSerial, Standing, StoreError, StoredEvent, Target, Whom,
+    backup, counts, events, expiry, invitations, issuances, keys, lineage, machines, registrations,
+    revocation, standing, trust,
+};
+
+/// Fills a slice with octets no one can guess.
+pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
+
+/// The layout this code writes.
+const FORMAT: u64 = 1;
+
+/// What a book needs from outside.
+pub struct Options {
+    /// Where salts come from.
+    pub entropy: Entropy,
+    /// Who is told about groups of commands.
+    pub observer: Arc<dyn Observer>,
+    /// Commands that may wait. 1024 is four full groups: at one flush a millisecond the last waits a few of them.
+    pub queue_depth: usize,
+}
+
+impl Options {
+    /// Options with nobody watching.
+    pub fn new(entropy: Entropy) -> Self {
+        Self { entropy, observer: Arc::new(Unobserved), queue_depth: 1024 }
+    }
+
+    /// With someone watching.
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self { observer, ..self }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("queue_depth", &self.queue_depth).finish_non_exhaustive()
+    }
+}
+
+/// The book. Closing it (by dropping it) waits for every command that was taken in.
+pub struct Book {
+    committer: Committer,
+}
+
+impl std::fmt::Debug for Book {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Book").field("engine", &self.committer.engine()).finish_non_exhaustive()
+    }
+}
+
+impl Book {
+    /// A book that forgets everything when it is dropped.
+    pub fn in_memory(options: Options) -> StoreResult<Self> {
+        Self::on(Arc::new(MemoryEngine::new()), options)
+    }
+
+    /// The book in a directory, created if it is not there.
+    pub fn open(dir: &Path, options: Options) -> StoreResult<Self> {
+        Self::on(Arc::new(SledEngine::open(dir)?), options)
+    }
+
+    /// A new book in an empty or missing directory, filled from a backup.
+    pub fn restore(file: &Path, dir: &Path, options: Options) -> StoreResult<Self> {
+        let engine = Arc::new(SledEngine::open(dir)?);
+        backup::restore(file, &*engine)?;
+        Self::on(engine, options)
+    }
+
+    /// The book on some engine.
+    pub fn on(engine: Arc<dyn Engine>, options: Options) -> StoreResult<Self> {
+        check_format(&*engine)?;
+        let Options { entropy, observer, queue_depth } = options;
+        Ok(Self { committer: Committer::start(engine, queue_depth, observer, entropy)? })
+    }
+
+    fn order(
+        &self,
+        order: Order,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        Box::pin(self.committer.command(move |tx| machines::order(tx, order, &whom, &reason, &actor, now)))
+    }
+}
+
+/// A book of a newer version is not touched; an empty one is marked.
+fn check_format(engine: &dyn Engine) -> StoreResult<()> {
+    let Some(octets) = engine.get(keys::FORMAT)? else {
+        if !engine.scan(&[], keys::END, 1)?.is_empty() {
+            return Err(corrupt(keys::FORMAT, "it is missing"));
+        }
+        let new = Some(FORMAT.write(keys::FORMAT)?.into());
+        engine.apply(&[Change { key: keys::FORMAT.to_vec(), old: None, new }])?;
+        return engine.sync();
+    };
+    match u64::read(keys::FORMAT, &octets)? {
+        FORMAT => Ok(()),
+        found => Err(corrupt(keys::FORMAT, &format!("found layout {found}, expected {FORMAT}"))),
+    }
+}
+
+impl Ledger for Book {
+    fn record(&self, intent: Intent) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(self.committer.command(move |tx| lineage::record(tx, &intent)))
+    }
+
+    fn keep(&self, serial: Serial, certificate: Arc<[u8]>) {
+        if !self.committer.later(move |tx| issuances::keep(tx, serial, &certificate)) {
+            tracing::warn!(%serial, "a signed certificate was not kept: too many wait for the disk");
+        }
+    }
+}
+
+impl Store for Book {
+    fn invite(
+        &self,
+        new: NewInvitation,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Invited>> {
+        Box::pin(self.committer.command(move |tx| invitations::invite(tx, &new, &actor, now)))
+    }
+
+    fn import_registrations(
+        &self,
+        registrations: Vec<Registration>,
+        dry_run: bool,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Imported>> {
+        Box::pin(async move {
+            let outcome = self.committer.command(move |tx| {
+                let imported = registrations::import(tx, &registrations, &actor, now)?;
+                if dry_run { Err(Dry::Run(imported)) } else { Ok(imported) }
+            });
+            outcome.await.or_else(Dry::into_result)
+        })
+    }
+
+    fn remove_registration(
+        &self,
+        id: SpiffeId,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| registrations::remove(tx, &id, &actor, now)))
+    }
+
+    fn present(
+        &self,
+        serial: Serial,
+        door: Door,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Presentation>> {
+        Box::pin(async move {
+            match self.committer.query(|view| lineage::glance(view, serial, door, now))? {
+                Some(presentation) => Ok(presentation),
+                None => self.committer.command(move |tx| lineage::present(tx, serial, door, now)).await,
+            }
+        })
+    }
+
+    fn approve(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        self.order(Order::Approve, whom, reason, actor, now)
+    }
+
+    fn suspend(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        self.order(Order::Suspend, whom, reason, actor, now)
+    }
+
+    fn resume(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        self.order(Order::Resume, whom, reason, actor, now)
+    }
+
+    fn remove_machines(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        self.order(Order::Remove, whom, reason, actor, now)
+    }
+
+    fn revoke(
+        &self,
+        target: Target,
+        reason: String,
+        dry_run: bool,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Revoked>> {
+        Box::pin(async move {
+            if dry_run {
+                let plan = self.committer.query(|view| revocation::plan(view, &target, now))?;
+                return Ok(plan.summary());
+            }
+            self.committer.command(move |tx| revocation::revoke(tx, &target, &reason, &actor, now)).await
+        })
+    }
+
+    fn record_issuer(
+        &self,
+        issuer: IssuerRecord,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| trust::record_issuer(tx, &issuer, &actor, now)))
+    }
+
+    fn set_policy(
+        &self,
+        version: [u8; 32],
+        text: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<u64>> {
+        Box::pin(self.committer.command(move |tx| trust::set_policy(tx, version, text, &actor, now)))
+    }
+
+    fn add_roots(
+        &self,
+        version: u64,
+        document: Vec<u8>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| trust::add_roots(tx, version, document, &actor, now)))
+    }
+
+    fn append_events(&self, events: Vec<Event>) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| {
+            for event in events {
+                events::append(tx, event)?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>> {
+        Box::pin(async move {
+            let mut expired = Expired::default();
+            loop {
+                let (share, more) = self.committer.command(move |tx| expiry::share(tx, now)).await?;
+                expired.add(share);
+                if !more {
+                    return Ok(expired);
+                }
+            }
+        })
+    }
+
+    fn backup(&self, file: &Path) -> StoreResult<u64> {
+        backup::write(&self.committer, file)
+    }
+
+    fn standing(&self, serial: Serial) -> StoreResult<Option<Standing>> {
+        self.committer.query(|view| standing::of(view, serial))
+    }
+
+    fn registration(&self, id: &SpiffeId) -> StoreResult<Option<Registration>> {
+        self.committer.query(|view| registrations::get(view, id))
+    }
+
+    fn registrations(&self, after: Option<&Cursor>, limit: usize) -> StoreResult<Listing<Registration>> {
+        self.committer.query(|view| registrations::list(view, after, limit))
+    }
+
+    fn holders(&self, name: &str) -> StoreResult<Vec<SpiffeId>> {
+        self.committer.query(|view| registrations::holders(view, name))
+    }
+
+    fn invitation(&self, hash: &[u8; 32]) -> StoreResult<Option<Invitation>> {
+        self.committer.query(|view| invitations::get(view, hash))
+    }
+
+    fn redemption(&self, hash: &[u8; 32], key: &KeyHash) -> StoreResult<Option<Redemption>> {
+        self.committer.query(|view| invitations::redemption(view, hash, key))
+    }
+
+    fn machine(&self, id: MachineId) -> StoreResult<Option<Machine>> {
+        self.committer.query(|view| machines::get(view, id))
+    }
+
+    fn machines(
+        &self,
+        filter: &MachineFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<Machine>> {
+        self.committer.query(|view| machines::list(view, filter, after, limit))
+    }
+
+    fn issuance(&self, serial: Serial) -> StoreResult<Option<IssuedCertificate>> {
+        self.committer.query(|view| issuances::with_bytes(view, serial))
+    }
+
+    fn issuances(
+        &self,
+        filter: &IssuanceFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<Issuance>> {
+        self.committer.query(|view| issuances::list(view, filter, after, limit))
+    }
+
+    fn revoked(
+        &self,
+        now: Timestamp,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<RevokedSerial>> {
+        self.committer.query(|view| revocation::list(view, now, after, limit))
+    }
+
+    fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {
+        self.committer.query(|view| events::list(view, after, limit))
+    }
+
+    fn issuers(&self) -> StoreResult<Vec<IssuerRecord>> {
+        self.committer.query(|view| trust::issuers(view))
+    }
+
+    fn policy(&self) -> StoreResult<Option<PolicyRecord>> {
+        self.committer.query(|view| trust::current_policy(view))
+    }
+
+    fn roots(&self) -> StoreResult<Vec<(u64, Arc<[u8]>)>> {
+        self.committer.query(|view| trust::roots(view))
+    }
+
+    fn trust_sequence(&self) -> watch::Receiver<u64> {
+        self.committer.trust()
+    }
+
+    fn counts(&self) -> StoreResult<Counts> {
+        self.committer.query(|view| counts::read(view))
+    }
+
+    fn health(&self) -> Health {
+        self.committer.health()
+    }
+}
+
+/// The way out of a dry run: a refused command leaves nothing, so a rehearsal is refused with its result.
+enum Dry<T> {
+    Run(T),
+    Failed(StoreError),
+}
+
+impl<T> Dry<T> {
+    fn into_result(self) -> StoreResult<T> {
+        match self {
+            Self::Run(result) => Ok(result),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl<T> From<StoreError> for Dry<T> {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}

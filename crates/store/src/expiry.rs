@@ -1,0 +1,101 @@
+//! Expiry: what nobody needs any more leaves, so that the book is bounded by what lives.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use countersign_identity::Timestamp;
+
+use crate::events::{self, Event};
+use crate::issuances;
+use crate::machines::{self, Machine};
+use crate::records::Record;
+use crate::rows::{Rows, after_prefix, successor};
+use crate::transaction::Transaction;
+use crate::{StoreError, invitations, keys};
+
+/// Rows that leave in one command at most, so that it does not hold up the others.
+const SHARE: usize = 1024;
+
+/// The longest time after which a profile lets a machine recover (`recovery` ≤ 30 d): a machine whose last certificate
+/// ended before that can only enroll again.
+const LAPSE: Duration = Duration::from_hours(30 * 24);
+
+/// What left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Issuances of partitions (hours of `notAfter`) that are over as a whole.
+    pub issuances: usize,
+    /// Invitations that can neither be redeemed nor repeated.
+    pub invitations: usize,
+    /// Machines that have ended, or were not seen for longer than any profile lets them recover.
+    pub machines: usize,
+}
+
+impl Expired {
+    pub(crate) fn add(&mut self, more: Self) {
+        self.issuances += more.issuances;
+        self.invitations += more.invitations;
+        self.machines += more.machines;
+    }
+}
+
+/// One share of everything that is over; true if there is more.
+pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired, bool), StoreError> {
+    let issuances = partitions(tx, now)?;
+    let invitations = invitations::hashes(tx, SHARE, |invitation| invitation.is_over(now))?;
+    for hash in &invitations {
+        invitations::remove(tx, hash)?;
+    }
+    let (machines, swept) = sweep(tx, now)?;
+    let more = issuances == SHARE || invitations.len() == SHARE || !swept;
+    Ok((Expired { issuances, invitations: invitations.len(), machines }, more))
+}
+
+/// Issuances of the oldest partitions, as far as every certificate in them has ended.
+fn partitions(tx: &mut Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+    let mut over = Vec::new();
+    tx.walk(&[keys::TBS], &keys::partition(keys::TBS, now), |key, _| {
+        over.extend(issuances::get(tx, issuances::serial_in(key)?)?);
+        Ok(if over.len() < SHARE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    for issuance in &over {
+        issuances::forget(tx, issuance)?;
+    }
+    Ok(over.len())
+}
+
+/// Looks at the next machines after those looked at last; true when it has come round.
+fn sweep(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(usize, bool), StoreError> {
+    let from = tx.row(keys::SWEEP)?.map_or_else(|| vec![keys::MACHINE], |key| key.to_vec());
+    let (mut looks, mut next, mut over) = (0, None, Vec::new());
+    tx.walk(&from, &after_prefix(&[keys::MACHINE]), |key, octets| {
+        let machine = Machine::read(key, octets)?;
+        let ended = machine.status.has_ended() && machine.not_after < now;
+        if ended || machine.not_after + LAPSE < now {
+            over.push(machine);
+        }
+        looks += 1;
+        if looks < SHARE {
+            return Ok(ControlFlow::Continue(()));
+        }
+        next = Some(successor(key));
+        Ok(ControlFlow::Break(()))
+    })?;
+    for machine in &over {
+        forget(tx, machine, now)?;
+    }
+    let round = next.is_none();
+    match next {
+        Some(next) => tx.put_octets(keys::SWEEP.to_vec(), next)?,
+        None => tx.remove(keys::SWEEP.to_vec())?,
+    }
+    Ok((over.len(), round))
+}
+
+fn forget(tx: &mut Transaction<'_>, machine: &Machine, now: Timestamp) -> Result<(), StoreError> {
+    if !machine.status.has_ended() {
+        let event = Event::new("machine.lapsed", now).machine(machine.id, &machine.spiffe_id);
+        events::append(tx, event.text("not_after", machine.not_after))?;
+    }
+    machines::forget(tx, machine)
+}

@@ -1,0 +1,163 @@
+//! Where each kind of row stands: one letter, then fields of fixed length or text that ends with a zero octet.
+//!
+//! Rows that end with their certificates carry the hour of `notAfter` in front, so that expiry removes whole ranges.
+
+use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+
+use crate::engine::Key;
+
+/// Registrations by SPIFFE ID.
+pub(crate) const REGISTRATION: u8 = b'R';
+/// DNS and IP names to the SPIFFE IDs that have them.
+pub(crate) const NAME: u8 = b'N';
+/// Invitations by the hash of their secret.
+pub(crate) const INVITATION: u8 = b'I';
+/// Redemptions by invitation and key.
+pub(crate) const REDEMPTION: u8 = b'J';
+/// Machines by id.
+pub(crate) const MACHINE: u8 = b'M';
+/// SPIFFE IDs to their machines.
+pub(crate) const MACHINE_OF: u8 = b'm';
+/// Lineages to their machine.
+pub(crate) const LINEAGE: u8 = b'L';
+/// Issuances by serial.
+pub(crate) const ISSUANCE: u8 = b'S';
+/// Serials by lineage.
+pub(crate) const SERIAL_OF: u8 = b'l';
+/// The newest serial with a key.
+pub(crate) const KEY: u8 = b'K';
+/// To-be-signed bytes by hour and serial; this is the list of a partition's serials too.
+pub(crate) const TBS: u8 = b'B';
+/// Signed certificates by hour and serial.
+pub(crate) const CERTIFICATE: u8 = b'D';
+/// Revoked and suspended serials by hour and serial.
+pub(crate) const REVOKED: u8 = b'V';
+/// Events by number.
+pub(crate) const EVENT: u8 = b'E';
+/// What events commit to, by their number.
+pub(crate) const PERSONAL: u8 = b'e';
+/// Issuers by key.
+pub(crate) const ISSUER: u8 = b'C';
+/// Policies by number.
+pub(crate) const POLICY: u8 = b'P';
+/// Roots documents by version.
+pub(crate) const ROOTS: u8 = b'O';
+
+/// The version of this layout.
+pub(crate) const FORMAT: &[u8] = b"Xformat";
+/// How many there are of everything.
+pub(crate) const COUNTS: &[u8] = b"Xcounts";
+/// The number of the policy that applies.
+pub(crate) const POLICY_NUMBER: &[u8] = b"Xpolicy";
+/// How far the sweep over machines has come.
+pub(crate) const SWEEP: &[u8] = b"Xsweep";
+/// The trust sequence.
+pub(crate) const TRUST: &[u8] = b"Xtrust";
+
+/// Behind all keys of the book.
+pub(crate) const END: &[u8] = &[0x80];
+
+pub(crate) fn registration(id: &SpiffeId) -> Key {
+    key(REGISTRATION, &[id.as_str().as_bytes()])
+}
+
+pub(crate) fn names(name: &str) -> Key {
+    key(NAME, &[name.as_bytes(), &[0]])
+}
+
+pub(crate) fn name(name: &str, id: &SpiffeId) -> Key {
+    key(NAME, &[name.as_bytes(), &[0], id.as_str().as_bytes()])
+}
+
+pub(crate) fn invitation(hash: &[u8; 32]) -> Key {
+    key(INVITATION, &[hash])
+}
+
+pub(crate) fn redemptions(invitation: &[u8; 32]) -> Key {
+    key(REDEMPTION, &[invitation])
+}
+
+pub(crate) fn redemption(invitation: &[u8; 32], by: &KeyHash) -> Key {
+    key(REDEMPTION, &[invitation, by.as_bytes()])
+}
+
+pub(crate) fn machine(id: MachineId) -> Key {
+    key(MACHINE, &[id.as_bytes()])
+}
+
+pub(crate) fn machines_of(id: &SpiffeId) -> Key {
+    key(MACHINE_OF, &[id.as_str().as_bytes(), &[0]])
+}
+
+pub(crate) fn machine_of(id: &SpiffeId, machine: MachineId) -> Key {
+    key(MACHINE_OF, &[id.as_str().as_bytes(), &[0], machine.as_bytes()])
+}
+
+pub(crate) fn lineage(lineage: Lineage) -> Key {
+    key(LINEAGE, &[lineage.as_bytes()])
+}
+
+pub(crate) fn issuance(serial: Serial) -> Key {
+    key(ISSUANCE, &[serial.as_bytes()])
+}
+
+pub(crate) fn serials_of(lineage: Lineage) -> Key {
+    key(SERIAL_OF, &[lineage.as_bytes()])
+}
+
+pub(crate) fn serial_of(lineage: Lineage, serial: Serial) -> Key {
+    key(SERIAL_OF, &[lineage.as_bytes(), serial.as_bytes()])
+}
+
+pub(crate) fn key_hash(hash: &KeyHash) -> Key {
+    key(KEY, &[hash.as_bytes()])
+}
+
+/// A row of a partition: `kind` is [`TBS`], [`CERTIFICATE`] or [`REVOKED`].
+pub(crate) fn in_partition(kind: u8, not_after: Timestamp, serial: Serial) -> Key {
+    key(kind, &[&hour(not_after), serial.as_bytes()])
+}
+
+/// The first key of the partition `at` falls in.
+pub(crate) fn partition(kind: u8, at: Timestamp) -> Key {
+    key(kind, &[&hour(at)])
+}
+
+pub(crate) fn event(number: u64) -> Key {
+    key(EVENT, &[&number.to_be_bytes()])
+}
+
+pub(crate) fn personal(number: u64) -> Key {
+    key(PERSONAL, &[&number.to_be_bytes()])
+}
+
+pub(crate) fn issuer(hash: &KeyHash) -> Key {
+    key(ISSUER, &[hash.as_bytes()])
+}
+
+pub(crate) fn policy(number: u64) -> Key {
+    key(POLICY, &[&number.to_be_bytes()])
+}
+
+pub(crate) fn roots(version: u64) -> Key {
+    key(ROOTS, &[&version.to_be_bytes()])
+}
+
+/// The last `N` octets of a key: the field it ends with.
+pub(crate) fn tail<const N: usize>(key: &[u8]) -> Option<[u8; N]> {
+    key.last_chunk().copied()
+}
+
+fn hour(at: Timestamp) -> [u8; 4] {
+    u32::try_from(at.unix().div_euclid(3600).max(0)).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+fn key(kind: u8, fields: &[&[u8]]) -> Key {
+    let length = fields.iter().map(|field| field.len()).sum::<usize>();
+    let mut key = Vec::with_capacity(length + 1);
+    key.push(kind);
+    for field in fields {
+        key.extend_from_slice(field);
+    }
+    key
+}

@@ -1,0 +1,317 @@
+//! Machines: holders that enrolled, and what operators do with them.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+
+use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+use minicbor::{Decode, Encode};
+
+use crate::cursor::{Cursor, Listing};
+use crate::events::{self, Event};
+use crate::records::{Record, corrupt, plain};
+use crate::revocation::{self, Cause};
+use crate::rows::Rows;
+use crate::transaction::Transaction;
+use crate::{Actor, Refusal, StoreError, counts, keys, trust};
+
+/// Whether a machine may renew, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum MachineStatus {
+    /// It may.
+    #[n(0)]
+    Active,
+    /// Not before an operator approves it; its certificates stand.
+    #[n(1)]
+    Held,
+    /// Not before an operator resumes it; meanwhile its certificates are listed as revoked.
+    #[n(2)]
+    Suspended,
+    /// Never again: an operator removed it.
+    #[n(3)]
+    Removed,
+    /// Never again: another enrollment took its registration.
+    #[n(4)]
+    Replaced,
+    /// Never again: it was revoked.
+    #[n(5)]
+    Revoked,
+}
+
+impl MachineStatus {
+    /// Whether it can never come back.
+    pub const fn has_ended(self) -> bool {
+        matches!(self, Self::Removed | Self::Replaced | Self::Revoked)
+    }
+}
+
+impl fmt::Display for MachineStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Active => "active",
+            Self::Held => "held",
+            Self::Suspended => "suspended",
+            Self::Removed => "removed",
+            Self::Replaced => "replaced",
+            Self::Revoked => "revoked",
+        })
+    }
+}
+
+/// One certificate of a lineage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Step {
+    /// Its serial.
+    #[cbor(n(0), with = "plain")]
+    pub serial: Serial,
+    /// Its key.
+    #[cbor(n(1), with = "plain")]
+    pub key_hash: KeyHash,
+    /// Its last second.
+    #[cbor(n(2), with = "plain")]
+    pub not_after: Timestamp,
+}
+
+/// A holder that enrolled.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Machine {
+    /// Its id.
+    #[cbor(n(0), with = "plain")]
+    pub id: MachineId,
+    /// The identity it holds.
+    #[cbor(n(1), with = "plain")]
+    pub spiffe_id: SpiffeId,
+    /// The chain of its certificates.
+    #[cbor(n(2), with = "plain")]
+    pub lineage: Lineage,
+    /// Whether it may renew.
+    #[n(3)]
+    pub status: MachineStatus,
+    /// When it enrolled.
+    #[cbor(n(4), with = "plain")]
+    pub enrolled: Timestamp,
+    /// The certificate it presented last, or the one it enrolled with.
+    #[n(5)]
+    pub confirmed: Step,
+    /// The certificate it was given and has not presented yet.
+    #[n(6)]
+    pub pending: Option<Step>,
+    /// How many pending certificates were superseded since the last confirmation.
+    #[n(7)]
+    pub superseded: u8,
+    /// When it last changed something here.
+    #[cbor(n(8), with = "plain")]
+    pub last_seen: Timestamp,
+    /// The profile of its newest certificate.
+    #[n(9)]
+    pub profile: String,
+    /// Where it last came from.
+    #[cbor(n(10), with = "plain", has_nil)]
+    pub last_source: Option<IpAddr>,
+    /// The last second of all certificates it was ever given.
+    #[cbor(n(11), with = "plain")]
+    pub not_after: Timestamp,
+}
+
+impl Machine {
+    /// The newest certificate it was given.
+    pub fn newest(&self) -> &Step {
+        self.pending.as_ref().unwrap_or(&self.confirmed)
+    }
+}
+
+/// A machine, or all machines of an identity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Whom {
+    /// This one.
+    Machine(MachineId),
+    /// All of this identity.
+    Identity(SpiffeId),
+}
+
+/// Which machines a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MachineFilter {
+    /// Only those of this identity.
+    pub identity: Option<SpiffeId>,
+    /// Only those of this status.
+    pub status: Option<MachineStatus>,
+}
+
+/// What an operator does with machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Approve,
+    Suspend,
+    Resume,
+    Remove,
+}
+
+impl Order {
+    const fn applies_to(self, status: MachineStatus) -> bool {
+        match self {
+            Self::Approve => matches!(status, MachineStatus::Held),
+            Self::Suspend => matches!(status, MachineStatus::Active | MachineStatus::Held),
+            Self::Resume => matches!(status, MachineStatus::Suspended),
+            Self::Remove => !status.has_ended(),
+        }
+    }
+
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Approve => "held",
+            Self::Suspend => "active or held",
+            Self::Resume => "suspended",
+            Self::Remove => "active, held or suspended",
+        }
+    }
+}
+
+pub(crate) fn get(rows: &impl Rows, id: MachineId) -> Result<Option<Machine>, StoreError> {
+    rows.record(&keys::machine(id))
+}
+
+pub(crate) fn of_lineage(rows: &impl Rows, lineage: Lineage) -> Result<Option<Machine>, StoreError> {
+    match rows.row(&keys::lineage(lineage))? {
+        Some(id) => get(rows, id_in(&id)?),
+        None => Ok(None),
+    }
+}
+
+/// All machines of an identity.
+pub(crate) fn of_identity(rows: &impl Rows, id: &SpiffeId) -> Result<Vec<Machine>, StoreError> {
+    let mut machines = Vec::new();
+    rows.walk_prefix(&keys::machines_of(id), |key, _| {
+        machines.extend(get(rows, id_in(key)?)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(machines)
+}
+
+pub(crate) fn list(
+    rows: &impl Rows,
+    filter: &MachineFilter,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Listing<Machine>, StoreError> {
+    let shown = |machine: &Machine| filter.status.is_none_or(|status| status == machine.status);
+    match &filter.identity {
+        Some(id) => Listing::gather(rows, &keys::machines_of(id), after, limit, |key, _| {
+            Ok(get(rows, id_in(key)?)?.filter(shown))
+        }),
+        None => Listing::gather(rows, &[keys::MACHINE], after, limit, |key, octets| {
+            Ok(Some(Machine::read(key, octets)?).filter(shown))
+        }),
+    }
+}
+
+pub(crate) fn put(tx: &mut Transaction<'_>, machine: &Machine) -> Result<(), StoreError> {
+    tx.put(keys::machine(machine.id), machine)
+}
+
+/// Writes a machine that has just enrolled, with its indexes.
+pub(crate) fn create(tx: &mut Transaction<'_>, machine: &Machine) -> Result<(), StoreError> {
+    tx.put(keys::machine(machine.id), machine)?;
+    tx.put_octets(keys::machine_of(&machine.spiffe_id, machine.id), Vec::new())?;
+    tx.put_octets(keys::lineage(machine.lineage), machine.id.as_bytes().to_vec())?;
+    counts::change(tx, |c| counts::up(c.machines(machine.status)))
+}
+
+/// Forgets a machine.
+pub(crate) fn forget(tx: &mut Transaction<'_>, machine: &Machine) -> Result<(), StoreError> {
+    tx.remove(keys::machine(machine.id))?;
+    tx.remove(keys::machine_of(&machine.spiffe_id, machine.id))?;
+    tx.remove(keys::lineage(machine.lineage))?;
+    counts::change(tx, |c| counts::down(c.machines(machine.status)))
+}
+
+/// Gives a machine another status.
+pub(crate) fn set_status(
+    tx: &mut Transaction<'_>,
+    machine: &mut Machine,
+    status: MachineStatus,
+) -> Result<(), StoreError> {
+    let before = std::mem::replace(&mut machine.status, status);
+    counts::change(tx, |c| {
+        counts::down(c.machines(before));
+        counts::up(c.machines(status));
+    })?;
+    put(tx, machine)
+}
+
+/// The machines meant; there must be one.
+pub(crate) fn meant(rows: &impl Rows, whom: &Whom) -> Result<Vec<Machine>, StoreError> {
+    let machines = match whom {
+        Whom::Machine(id) => vec![get(rows, *id)?.ok_or(Refusal::MachineUnknown { id: *id })?],
+        Whom::Identity(id) => of_identity(rows, id)?,
+    };
+    match (machines.is_empty(), whom) {
+        (true, Whom::Identity(id)) => Err(Refusal::NoMachineOf { id: id.clone() }.into()),
+        _ => Ok(machines),
+    }
+}
+
+/// Carries out an order on every machine meant that it applies to; there must be one.
+pub(crate) fn order(
+    tx: &mut Transaction<'_>,
+    order: Order,
+    whom: &Whom,
+    reason: &str,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Vec<MachineId>, StoreError> {
+    let mut done = Vec::new();
+    let machines = meant(tx, whom)?;
+    let unfit = machines.first().map(|machine| (machine.id, machine.status));
+    for mut machine in machines {
+        if order.applies_to(machine.status) {
+            obey(tx, order, &mut machine, reason, now)?;
+            let kind = match order {
+                Order::Approve => "machine.approved",
+                Order::Suspend => "machine.suspended",
+                Order::Resume => "machine.resumed",
+                Order::Remove => "machine.removed",
+            };
+            let event = Event::new(kind, now).actor(actor).machine(machine.id, &machine.spiffe_id);
+            events::append(tx, event.reason(reason))?;
+            done.push(machine.id);
+        }
+    }
+    match unfit {
+        Some((id, found)) if done.is_empty() => {
+            Err(Refusal::WrongStatus { id, found, expected: order.expected() }.into())
+        }
+        _ => {
+            if order != Order::Approve {
+                trust::advance(tx)?;
+            }
+            Ok(done)
+        }
+    }
+}
+
+fn obey(
+    tx: &mut Transaction<'_>,
+    order: Order,
+    machine: &mut Machine,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    match order {
+        Order::Approve => set_status(tx, machine, MachineStatus::Active),
+        Order::Suspend => revocation::suspend(tx, machine, now),
+        Order::Resume => revocation::resume(tx, machine),
+        Order::Remove => {
+            revocation::end(tx, machine, MachineStatus::Removed, Cause::Removed, reason, now)?;
+            Ok(())
+        }
+    }
+}
+
+fn id_in(octets: &[u8]) -> Result<MachineId, StoreError> {
+    let id = keys::tail::<8>(octets).ok_or_else(|| corrupt(octets, "ends in no machine id"))?;
+    Ok(MachineId::from_random(id))
+}

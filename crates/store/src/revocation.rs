@@ -1,0 +1,278 @@
+//! Revocation: an order on machines, lineages, serials or keys becomes a list of serials, bounded by their lifetime.
+
+use std::fmt;
+
+use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+use minicbor::{Decode, Encode};
+
+use crate::cursor::{Cursor, Listing};
+use crate::events::{self, Event};
+use crate::issuances::{self, Issuance};
+use crate::machines::{self, Machine, MachineStatus, Whom};
+use crate::records::{Record, plain};
+use crate::rows::Rows;
+use crate::transaction::Transaction;
+use crate::{Actor, Refusal, StoreError, keys, trust};
+
+/// What is to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A machine: all its certificates, and it never renews again.
+    Machine(MachineId),
+    /// All machines of an identity.
+    Identity(SpiffeId),
+    /// All certificates of a lineage; its machine never renews again.
+    Lineage(Lineage),
+    /// One certificate.
+    Serial(Serial),
+    /// All certificates with this key.
+    Key(KeyHash),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Machine(id) => write!(f, "machine {id}"),
+            Self::Identity(id) => write!(f, "identity {id}"),
+            Self::Lineage(lineage) => write!(f, "lineage {lineage}"),
+            Self::Serial(serial) => write!(f, "serial {serial}"),
+            Self::Key(key) => write!(f, "key {key}"),
+        }
+    }
+}
+
+/// What an order revoked, or would.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// The certificates.
+    pub serials: Vec<Serial>,
+    /// The machines that never renew again.
+    pub machines: Vec<MachineId>,
+}
+
+/// What led to a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Cause {
+    /// Someone ordered it.
+    #[n(0)]
+    Ordered,
+    /// Another enrollment took the machine's registration.
+    #[n(1)]
+    Replaced,
+    /// The machine asked for another certificate before presenting this one.
+    #[n(2)]
+    Superseded,
+    /// The machine was removed.
+    #[n(3)]
+    Removed,
+    /// The machine is suspended; this one may be taken back.
+    #[n(4)]
+    Suspended,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ordered => "ordered",
+            Self::Replaced => "replaced",
+            Self::Superseded => "superseded",
+            Self::Removed => "removed",
+            Self::Suspended => "suspended",
+        })
+    }
+}
+
+/// When and why a certificate was revoked for good.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Revocation {
+    /// When.
+    #[cbor(n(0), with = "plain")]
+    pub at: Timestamp,
+    /// What led to it.
+    #[n(1)]
+    pub cause: Cause,
+    /// The reason given, in words.
+    #[n(2)]
+    pub reason: String,
+}
+
+/// One line of the list of revoked serials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct RevokedSerial {
+    /// The serial.
+    #[cbor(n(0), with = "plain")]
+    pub serial: Serial,
+    /// The key of its issuer.
+    #[cbor(n(1), with = "plain")]
+    pub issuer: KeyHash,
+    /// When the line may leave: the certificate's last second.
+    #[cbor(n(2), with = "plain")]
+    pub not_after: Timestamp,
+    /// What led to it.
+    #[n(3)]
+    pub cause: Cause,
+}
+
+/// What `target` means now.
+#[derive(Default)]
+pub(crate) struct Plan {
+    machines: Vec<Machine>,
+    issuances: Vec<Issuance>,
+}
+
+impl Plan {
+    pub(crate) fn summary(&self) -> Revoked {
+        Revoked {
+            serials: self.issuances.iter().map(|issuance| issuance.serial).collect(),
+            machines: self.machines.iter().map(|machine| machine.id).collect(),
+        }
+    }
+}
+
+pub(crate) fn plan(rows: &impl Rows, target: &Target, now: Timestamp) -> Result<Plan, StoreError> {
+    let mut plan = Plan::default();
+    match target {
+        Target::Machine(id) => plan.machines = machines::meant(rows, &Whom::Machine(*id))?,
+        Target::Identity(id) => plan.machines = machines::meant(rows, &Whom::Identity(id.clone()))?,
+        Target::Lineage(lineage) => {
+            plan.machines.extend(machines::of_lineage(rows, *lineage)?);
+            plan.issuances = issuances::of_lineage(rows, *lineage)?;
+        }
+        Target::Serial(serial) => plan.issuances.extend(issuances::get(rows, *serial)?),
+        Target::Key(key) => plan.issuances = with_key(rows, key, now)?,
+    }
+    if !matches!(target, Target::Lineage(_)) {
+        for machine in &plan.machines {
+            plan.issuances.extend(issuances::of_lineage(rows, machine.lineage)?);
+        }
+    }
+    plan.machines.retain(|machine| !machine.status.has_ended());
+    plan.issuances.retain(|issuance| issuance.is_live(now));
+    if plan.machines.is_empty() && plan.issuances.is_empty() {
+        return Err(Refusal::NothingToRevoke { what: target.to_string() }.into());
+    }
+    Ok(plan)
+}
+
+/// Revokes what `target` means.
+pub(crate) fn revoke(
+    tx: &mut Transaction<'_>,
+    target: &Target,
+    reason: &str,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<Revoked, StoreError> {
+    let plan = plan(tx, target, now)?;
+    let revoked = plan.summary();
+    for machine in &plan.machines {
+        let mut machine = machine.clone();
+        machines::set_status(tx, &mut machine, MachineStatus::Revoked)?;
+        let event = Event::new("machine.revoked", now).actor(actor).machine(machine.id, &machine.spiffe_id);
+        events::append(tx, event.reason(reason))?;
+    }
+    for issuance in plan.issuances {
+        let event = Event::new("certificate.revoked", now).actor(actor).serial(issuance.serial);
+        let event = event.text("spiffe_id", &issuance.spiffe_id).reason(reason);
+        events::append(tx, event)?;
+        strike(tx, issuance, Cause::Ordered, reason, now)?;
+    }
+    trust::advance(tx)?;
+    Ok(revoked)
+}
+
+/// Revokes one certificate for good. The caller writes the event and advances the trust sequence.
+pub(crate) fn strike(
+    tx: &mut Transaction<'_>,
+    mut issuance: Issuance,
+    cause: Cause,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    put_on_list(tx, &issuance, cause)?;
+    issuance.revoked = Some(Revocation { at: now, cause, reason: reason.to_owned() });
+    tx.put(keys::issuance(issuance.serial), &issuance)
+}
+
+/// Ends a machine with all its certificates.
+pub(crate) fn end(
+    tx: &mut Transaction<'_>,
+    machine: &mut Machine,
+    status: MachineStatus,
+    cause: Cause,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    machines::set_status(tx, machine, status)?;
+    for issuance in issuances::of_lineage(tx, machine.lineage)? {
+        if issuance.is_live(now) {
+            strike(tx, issuance, cause, reason, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Suspends a machine: its live certificates are listed until it resumes.
+pub(crate) fn suspend(
+    tx: &mut Transaction<'_>,
+    machine: &mut Machine,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    machines::set_status(tx, machine, MachineStatus::Suspended)?;
+    for issuance in issuances::of_lineage(tx, machine.lineage)? {
+        if issuance.is_live(now) {
+            put_on_list(tx, &issuance, Cause::Suspended)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a machine's certificates off the list, save those revoked for good.
+pub(crate) fn resume(tx: &mut Transaction<'_>, machine: &mut Machine) -> Result<(), StoreError> {
+    machines::set_status(tx, machine, MachineStatus::Active)?;
+    for issuance in issuances::of_lineage(tx, machine.lineage)? {
+        if issuance.revoked.is_none() {
+            tx.remove(line(&issuance))?;
+        }
+    }
+    Ok(())
+}
+
+/// The list as verifiers need it: every unexpired line, in the order in which they end.
+pub(crate) fn list(
+    rows: &impl Rows,
+    now: Timestamp,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Listing<RevokedSerial>, StoreError> {
+    let from = keys::partition(keys::REVOKED, now);
+    Listing::gather_range(rows, &from, &[keys::REVOKED + 1], after, limit, |key, octets| {
+        let entry = RevokedSerial::read(key, octets)?;
+        Ok(Some(entry).filter(|entry| now <= entry.not_after))
+    })
+}
+
+fn put_on_list(tx: &mut Transaction<'_>, issuance: &Issuance, cause: Cause) -> Result<(), StoreError> {
+    let entry = RevokedSerial {
+        serial: issuance.serial,
+        issuer: issuance.issuer,
+        not_after: issuance.validity.not_after(),
+        cause,
+    };
+    tx.put(line(issuance), &entry)
+}
+
+fn line(issuance: &Issuance) -> crate::engine::Key {
+    keys::in_partition(keys::REVOKED, issuance.validity.not_after(), issuance.serial)
+}
+
+/// A retry gives one key several serials, all in one lineage.
+fn with_key(rows: &impl Rows, key: &KeyHash, now: Timestamp) -> Result<Vec<Issuance>, StoreError> {
+    let Some(used) = issuances::use_of_key(rows, key, now)? else { return Ok(Vec::new()) };
+    let Some(newest) = issuances::get(rows, used.serial)? else { return Ok(Vec::new()) };
+    let mut issuances = issuances::of_lineage(rows, newest.lineage)?;
+    issuances.retain(|issuance| issuance.key_hash == *key);
+    Ok(issuances)
+}

@@ -1,0 +1,222 @@
+//! The contract of the book.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp};
+use countersign_issuance::{BoxFuture, Ledger, Registration};
+use tokio::sync::watch;
+
+use crate::{
+    Actor, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
+    IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation,
+    PolicyRecord, Presentation, Redemption, Revoked, RevokedSerial, Standing, StoreError, StoredEvent,
+    Target, Whom,
+};
+
+/// What a command or a query of the book gives.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+/// The book: registrations, invitations, machines, issuances, revocations, trust, events.
+///
+/// Each method is **one domain command** or one query; there is no begin and no commit, and no engine shows through.
+/// Whatever stands behind it keeps these promises:
+///
+/// * **Atomic.** A command leaves all of its changes, its event among them, or none.
+/// * **Ordered.** Commands take effect one after the other; each is judged on what all before it left.
+/// * **Durable on return.** When a command has answered, the loss of power does not undo it. A caller that stops
+///   waiting does not stop its command.
+/// * **Nothing before the flush.** Nothing read or derived from a command (an answer, a refusal, a query, a sequence)
+///   leaves before the flush that covers it.
+/// * **A moment.** A query sees one moment of the book, and never waits for the disk.
+/// * **Latched.** After a write has failed every command is refused with [`StoreError::ReadOnly`]; queries go on and
+///   show nothing of the group that failed.
+/// * **Bounded.** More waiting commands than the limit are refused with [`StoreError::Busy`]; what has expired leaves.
+/// * **Readable tomorrow.** Records of older versions are read by newer code.
+///
+/// Time is handed in; the book has no clock of its own. `now` is the moment at which the command is judged.
+pub trait Store: Ledger {
+    // ---- registrations and invitations
+
+    /// Creates an invitation, and its registration if that is not there. One that differs is refused.
+    fn invite(&self, new: NewInvitation, actor: Actor, now: Timestamp)
+    -> BoxFuture<'_, StoreResult<Invited>>;
+
+    /// Creates or changes registrations: all of them, or none. A dry run says what would happen.
+    fn import_registrations(
+        &self,
+        registrations: Vec<Registration>,
+        dry_run: bool,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Imported>>;
+
+    /// Removes a registration with its invitations; its machines can renew no more.
+    fn remove_registration(
+        &self,
+        id: SpiffeId,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
+
+    // ---- machines
+
+    /// A machine has presented the certificate with this serial: judges it and does what follows
+    /// (DESIGN §3, Lineage). Answers at once if nothing follows.
+    fn present(&self, serial: Serial, door: Door, now: Timestamp)
+    -> BoxFuture<'_, StoreResult<Presentation>>;
+
+    /// Lets held machines renew again.
+    fn approve(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
+
+    /// Suspends machines: no renewal, and their certificates are listed as revoked until they resume.
+    fn suspend(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
+
+    /// Ends a suspension.
+    fn resume(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
+
+    /// Removes machines for good and revokes their certificates.
+    fn remove_machines(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
+
+    /// Revokes for good. A dry run says what would be.
+    fn revoke(
+        &self,
+        target: Target,
+        reason: String,
+        dry_run: bool,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Revoked>>;
+
+    // ---- trust, events, upkeep
+
+    /// Writes an issuer; when it is active, the one that was retires.
+    fn record_issuer(
+        &self,
+        issuer: IssuerRecord,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Applies a policy (`version` is SHA-256 of its text) and gives its number.
+    fn set_policy(
+        &self,
+        version: [u8; 32],
+        text: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<u64>>;
+
+    /// Adds the next roots document.
+    fn add_roots(
+        &self,
+        version: u64,
+        document: Vec<u8>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Appends events that no command of the book tells of.
+    fn append_events(&self, events: Vec<Event>) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Lets everything leave that is over: whole partitions of issuances, invitations, machines.
+    fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>>;
+
+    /// Writes a backup of this moment to a file (blocking; commands go on meanwhile). Gives the number of rows.
+    fn backup(&self, file: &Path) -> StoreResult<u64>;
+
+    // ---- queries
+
+    /// All that is known about the holder of a certificate, in one query.
+    fn standing(&self, serial: Serial) -> StoreResult<Option<Standing>>;
+
+    /// A registration.
+    fn registration(&self, id: &SpiffeId) -> StoreResult<Option<Registration>>;
+
+    /// Registrations in the order of their SPIFFE IDs.
+    fn registrations(&self, after: Option<&Cursor>, limit: usize) -> StoreResult<Listing<Registration>>;
+
+    /// The identities that have a DNS name or address.
+    fn holders(&self, name: &str) -> StoreResult<Vec<SpiffeId>>;
+
+    /// An invitation, by SHA-256 of its secret.
+    fn invitation(&self, hash: &[u8; 32]) -> StoreResult<Option<Invitation>>;
+
+    /// What a key got for an invitation.
+    fn redemption(&self, hash: &[u8; 32], key: &KeyHash) -> StoreResult<Option<Redemption>>;
+
+    /// A machine.
+    fn machine(&self, id: MachineId) -> StoreResult<Option<Machine>>;
+
+    /// Machines in the order of their ids.
+    fn machines(
+        &self,
+        filter: &MachineFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<Machine>>;
+
+    /// An issuance with its bytes.
+    fn issuance(&self, serial: Serial) -> StoreResult<Option<IssuedCertificate>>;
+
+    /// Issuances in the order of the hours in which they end.
+    fn issuances(
+        &self,
+        filter: &IssuanceFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<Issuance>>;
+
+    /// The serials verifiers must refuse at `now`, in the order of the hours in which they end.
+    fn revoked(
+        &self,
+        now: Timestamp,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<RevokedSerial>>;
+
+    /// Events behind number `after`.
+    fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>>;
+
+    /// Issuers, the oldest first.
+    fn issuers(&self) -> StoreResult<Vec<IssuerRecord>>;
+
+    /// The policy that applies.
+    fn policy(&self) -> StoreResult<Option<PolicyRecord>>;
+
+    /// All roots documents with their versions, the first one first.
+    fn roots(&self) -> StoreResult<Vec<(u64, Arc<[u8]>)>>;
+
+    /// The trust sequence, as it becomes durable.
+    fn trust_sequence(&self) -> watch::Receiver<u64>;
+
+    /// How many there are of everything.
+    fn counts(&self) -> StoreResult<Counts>;
+
+    /// How the book is.
+    fn health(&self) -> Health;
+}
