@@ -86,6 +86,11 @@ impl Permission {
         self.text.split(':')
     }
 
+    /// Takes a text whose parts the caller has already judged with [`check_part`], two at least.
+    pub(crate) fn assertion(text: &str) -> Self {
+        Self { hash: fnv1a(text), text: text.into() }
+    }
+
     pub(crate) const fn precomputed_hash(&self) -> u64 {
         self.hash
     }
@@ -103,10 +108,13 @@ pub(crate) fn check_part(part: &str, whole: &str) -> Result<(), PermissionError>
     if part.is_empty() {
         return Err(PermissionError::EmptyPart { found: found() });
     }
-    match part.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))) {
-        None => Ok(()),
+    let allowed = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'-' | b'_');
+    if part.bytes().all(allowed) {
+        return Ok(());
+    }
+    match part.chars().find(|c| !u8::try_from(*c).is_ok_and(allowed)) {
         Some('*') => Err(PermissionError::Wildcard { found: found() }),
-        Some(character) => Err(PermissionError::Character { found: found(), character }),
+        other => Err(PermissionError::Character { found: found(), character: other.unwrap_or_default() }),
     }
 }
 
@@ -118,7 +126,7 @@ impl FromStr for Permission {
         if !text.contains(':') {
             return Err(PermissionError::Action { found: text.to_owned() });
         }
-        Ok(Self { hash: fnv1a(text), text: text.into() })
+        Ok(Self::assertion(text))
     }
 }
 

@@ -54,7 +54,7 @@ impl Policy {
     /// What `id` may do at `now`. Once per connection; each request then asks the [`Standing`].
     #[must_use]
     pub fn resolve(&self, id: &SpiffeId, now: Timestamp) -> Standing {
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(16);
         let mut valid_until: Option<Timestamp> = None;
         for rule in self.matching(id) {
             let window = &rule.reference.window;

@@ -70,7 +70,7 @@ impl Template {
             }
             text.push_str(part);
         }
-        text.parse().ok()
+        Some(Permission::assertion(&text))
     }
 
     /// What each capture must have held for this template to give `permission`; `None` if it never gives it.

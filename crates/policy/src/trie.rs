@@ -38,7 +38,7 @@ impl Trie {
 
     /// The rules whose pattern matches `id`, in ascending order.
     pub(crate) fn matching(&self, id: &SpiffeId) -> Vec<usize> {
-        let mut found = Vec::new();
+        let mut found = Vec::with_capacity(16);
         if let Some(node) = self.domains.get(id.trust_domain_str()) {
             node.collect(id.segments(), &mut found);
         }
