@@ -6,8 +6,10 @@ use clap::{Parser, Subcommand};
 
 mod backup;
 mod bundle;
+mod certificate;
 mod check;
 mod client;
+mod endpoint;
 mod error;
 mod events;
 mod find;
@@ -29,6 +31,7 @@ mod result_file;
 mod revoke;
 mod serve;
 mod stated;
+mod verdict;
 
 pub(crate) use client::Client;
 pub(crate) use error::CliError;
