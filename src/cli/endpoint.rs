@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::{Read as _, Write as _},
+    io::Read as _,
     net::{TcpStream, ToSocketAddrs as _},
     str::FromStr,
     sync::{

@@ -17,6 +17,7 @@ const BOLD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
 const ADVICE: Style = AnsiColor::Cyan.on_default();
 
 /// Where commands print. A broken pipe is not an error: `countersign issued list | head` ends quietly.
@@ -109,6 +110,11 @@ impl Output {
     /// Something held as it should.
     pub(crate) fn success(&self, text: impl Display) {
         self.line(format_args!("  {} {text}", paint(self.colour_out, GOOD, "✓")));
+    }
+
+    /// Something holds, but not for long, or not well.
+    pub(crate) fn caution(&self, text: impl Display) {
+        self.line(format_args!("  {} {text}", paint(self.colour_out, WARN, "!")));
     }
 
     /// Something did not hold.
