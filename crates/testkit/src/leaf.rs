@@ -89,10 +89,13 @@ impl<'a> LeafForge<'a> {
         self.with(|params| params.not_before = to_rcgen(at))
     }
 
-    /// Its last second.
+    /// Its last second; it begins an hour before that, or as it would have if that is earlier.
     #[must_use]
     pub fn ends(self, at: Timestamp) -> Self {
-        self.with(|params| params.not_after = to_rcgen(at))
+        self.with(|params| {
+            params.not_after = to_rcgen(at);
+            params.not_before = params.not_before.min(to_rcgen(at - Duration::from_secs(3599)));
+        })
     }
 
     /// A certificate authority in everything but its key usage.

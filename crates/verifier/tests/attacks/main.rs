@@ -1,0 +1,13 @@
+//! Attacks on the verifier: each forged certificate is refused with its own reason, in calls and over real sockets.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "tests: a panic says where the fixture broke")]
+
+mod front_door;
+mod handshake;
+mod leaves;
+mod paths;
+mod pinned;
+mod robustness;
+#[cfg(feature = "axum")]
+mod serve;
+mod world;

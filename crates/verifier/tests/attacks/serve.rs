@@ -1,0 +1,212 @@
+//! The accept loop over real sockets: peers in handlers, limits, and an orderly end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::routing::get;
+use axum::{Extension, Router};
+use countersign_testkit::noon;
+use countersign_verifier::{
+    Admission, Arrival, ClientConnector, FrontDoor, Limits, Presented, Refusal, VerifiedPeer, Wire,
+    axum_serve, serve_connections,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::world::{LEDGER, PAYMENTS, World, only, own};
+
+const REQUEST: &[u8] = b"GET /who HTTP/1.1\r\nhost: ledger\r\n\r\n";
+
+struct Running {
+    addr: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+async fn who(peer: VerifiedPeer, Extension(wire): Extension<Wire>) -> String {
+    assert!(wire.source.ip().is_loopback());
+    format!("you are {} over {}", peer.spiffe_id(), wire.key_exchange)
+}
+
+async fn ledger(world: &World, age: Duration) -> Running {
+    let acceptor = world.server(only(PAYMENTS)).connection_age(age).build().expect("a server");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel();
+    let router = Router::new().route("/who", get(who));
+    let shutdown = async { drop(stopped.await) };
+    let task = tokio::spawn(axum_serve(listener, acceptor, router, shutdown));
+    Running { addr, stop, task }
+}
+
+async fn open(connector: &ClientConnector, addr: SocketAddr) -> tokio_rustls::client::TlsStream<TcpStream> {
+    let socket = TcpStream::connect(addr).await.expect("a connection");
+    connector.connect(socket).await.expect("the server is whom we expect").0
+}
+
+/// Sends one request and reads one answer, headers and short body.
+async fn ask(stream: &mut tokio_rustls::client::TlsStream<TcpStream>) -> std::io::Result<String> {
+    stream.write_all(REQUEST).await?;
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await?;
+    answer.truncate(read);
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test]
+async fn a_handler_knows_its_peer() {
+    let world = World::new();
+    let running = ledger(&world, Duration::from_secs(60)).await;
+    let mut stream = open(&world.client(PAYMENTS).build().expect("a client"), running.addr).await;
+    for _ in 0..2 {
+        let answer = ask(&mut stream).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("you are spiffe://prod.example/payments over "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_client_gets_no_answer() {
+    let world = World::new();
+    let running = ledger(&world, Duration::from_secs(60)).await;
+    let connector = world.client("spiffe://prod.example/reporting").build().expect("a client");
+    let mut stream = open(&connector, running.addr).await;
+    let fault = ask(&mut stream).await.expect_err("refused");
+    assert!(fault.to_string().contains("AccessDenied"), "{fault}");
+}
+
+#[tokio::test]
+async fn an_old_connection_is_asked_to_end() {
+    let world = World::new();
+    let running = ledger(&world, Duration::from_millis(200)).await;
+    let mut stream = open(&world.client(PAYMENTS).build().expect("a client"), running.addr).await;
+    assert!(ask(&mut stream).await.expect("an answer").contains("200"));
+    let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_u8()).await.expect("closed in time");
+    assert!(ended.is_err());
+}
+
+#[tokio::test]
+async fn a_connection_does_not_outlive_its_certificate() {
+    let world = World::new();
+    let acceptor = world.server(only(PAYMENTS)).build().expect("a server");
+    let peer = world.verify(&world.issuer.leaf(PAYMENTS).ends(noon() + Duration::from_secs(9)).forge());
+    assert_eq!(acceptor.lifetime(&peer.expect("a peer")), Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn stopping_closes_idle_connections_and_returns() {
+    let world = World::new();
+    let running = ledger(&world, Duration::from_secs(60)).await;
+    let mut stream = open(&world.client(PAYMENTS).build().expect("a client"), running.addr).await;
+    assert!(ask(&mut stream).await.is_ok());
+    running.stop.send(()).expect("still serving");
+    let ended = tokio::time::timeout(Duration::from_secs(5), running.task).await.expect("returned in time");
+    assert!(ended.expect("no panic").is_ok());
+    assert!(TcpStream::connect(running.addr).await.is_err());
+}
+
+/// A server behind a front door: handlers see what was presented, good or bad.
+async fn front_door(world: &World, limits: Limits) -> SocketAddr {
+    let door = FrontDoor::new(world.verifier());
+    let config = door.config(own(&world.issuer.leaf(LEDGER).forge())).expect("a server");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let admit = move |arrival: &Arrival<'_>| -> Result<Admission<Presented>, Refusal> {
+        Ok(Admission::new(door.judge(arrival.certificates())))
+    };
+    let who = |Extension(presented): Extension<Presented>| async move {
+        match presented {
+            Presented::None => "nobody".to_owned(),
+            Presented::Verified(peer) => peer.spiffe_id().to_string(),
+            Presented::Refused(refusal) => refusal.code().to_owned(),
+        }
+    };
+    let router = Router::new().route("/who", get(who)).route("/peer", get(|_: VerifiedPeer| async { "in" }));
+    let config = Arc::new(ArcSwap::new(config));
+    tokio::spawn(serve_connections(listener, config, limits, admit, router, std::future::pending()));
+    addr
+}
+
+#[tokio::test]
+async fn a_front_door_answers_a_bad_certificate_in_words() {
+    let world = World::new();
+    let addr = front_door(&world, Limits::default()).await;
+    let expired = own(&world.issuer.leaf(PAYMENTS).ends(noon() - Duration::from_secs(1)).forge());
+    let connector = world.client(PAYMENTS).identity(expired).build().expect("a client");
+    let answer = ask(&mut open(&connector, addr).await).await.expect("an answer");
+    assert!(answer.ends_with("certificate_expired"), "{answer}");
+    let good = world.client(PAYMENTS).build().expect("a client");
+    let answer = ask(&mut open(&good, addr).await).await.expect("an answer");
+    assert!(answer.ends_with(PAYMENTS), "{answer}");
+}
+
+#[tokio::test]
+async fn a_handler_that_takes_a_peer_answers_401_without_one() {
+    let world = World::new();
+    let addr = front_door(&world, Limits::default()).await;
+    let mut stream = open(&world.client(PAYMENTS).build().expect("a client"), addr).await;
+    stream.write_all(b"GET /peer HTTP/1.1\r\nhost: ledger\r\n\r\n").await.expect("sent");
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert!(
+        answer.contains("application/problem+json") && answer.contains("certificate_required"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn slow_headers_and_silence_after_the_handshake_are_cut_off() {
+    // Invariant 10.
+    let world = World::new();
+    let limits = Limits { header_timeout: Duration::from_millis(100), ..Limits::default() };
+    let addr = front_door(&world, limits).await;
+    let connector = world.client(PAYMENTS).build().expect("a client");
+    for half in [&b"GET /who HTTP/1.1\r\nhost: l"[..], b""] {
+        let mut stream = open(&connector, addr).await;
+        stream.write_all(half).await.expect("sent");
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "still open after {half:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_handshake_is_cut_off() {
+    let world = World::new();
+    let limits = Limits { handshake_timeout: Duration::from_millis(100), ..Limits::default() };
+    let addr = front_door(&world, limits).await;
+    let mut silent = TcpStream::connect(addr).await.expect("a connection");
+    let ended = tokio::time::timeout(Duration::from_secs(5), silent.read_u8()).await.expect("closed in time");
+    assert!(ended.is_err());
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_closed_at_once() {
+    // Invariant 10.
+    let world = World::new();
+    let addr = front_door(&world, Limits { connections_per_source: 1, ..Limits::default() }).await;
+    let connector = world.client(PAYMENTS).build().expect("a client");
+    let mut first = open(&connector, addr).await;
+    let second = connector.connect(TcpStream::connect(addr).await.expect("a connection")).await;
+    assert!(second.is_err());
+    assert!(ask(&mut first).await.expect("an answer").contains("200"));
+}
+
+#[tokio::test]
+async fn headers_past_the_limit_are_refused() {
+    let world = World::new();
+    let addr = front_door(&world, Limits::default()).await;
+    let mut stream = open(&world.client(PAYMENTS).build().expect("a client"), addr).await;
+    let long = format!("GET /who HTTP/1.1\r\nhost: ledger\r\nx: {}\r\n\r\n", "a".repeat(64 * 1024));
+    let _ = stream.write_all(long.as_bytes()).await;
+    let mut answer = vec![0; 4096];
+    let read = stream.read(&mut answer).await.unwrap_or(0);
+    let answer = String::from_utf8_lossy(&answer[..read]);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
