@@ -152,3 +152,49 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     }
     der
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+    use crate::house;
+
+    fn issuer() -> Issuer {
+        let dir = tempfile::tempdir().unwrap();
+        house::init(dir.path(), 1).unwrap();
+        let house = house::open(dir.path()).unwrap();
+        Issuer::new(&house.issuer, &house.issuer_key).unwrap()
+    }
+
+    fn csr() -> Vec<u8> {
+        let key = KeyPair::generate().unwrap();
+        CertificateParams::default().serialize_request(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_leaf_carries_the_key_of_its_csr_and_the_identity_of_its_caller() {
+        let csr = csr();
+        let leaf = issuer().issue(&csr, "spiffe://td/a", "l-0").unwrap().der;
+        let (rest, parsed) = x509_parser::parse_x509_certificate(&leaf).unwrap();
+        let (_, request) = X509CertificationRequest::from_der(&csr).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(parsed.public_key().raw, request.certification_request_info.subject_pki.raw);
+        assert_eq!(tls::spiffe_id(&leaf.as_slice().into()).unwrap(), "spiffe://td/a");
+    }
+
+    #[test]
+    fn a_csr_with_a_bad_signature_is_refused() {
+        let mut csr = csr();
+        // The last octet of the signature's s.
+        *csr.last_mut().unwrap() ^= 1;
+        assert!(issuer().issue(&csr, "spiffe://td/a", "l-0").is_err());
+    }
+
+    #[test]
+    fn a_csr_with_trailing_bytes_is_refused() {
+        let mut csr = csr();
+        csr.push(0);
+        assert!(issuer().issue(&csr, "spiffe://td/a", "l-0").is_err());
+    }
+}

@@ -42,7 +42,6 @@ impl Log {
         let (entries, waiting) = mpsc::channel();
         let interval = Arc::<Mutex<Interval>>::default();
         let mut committer = Committer { file, end: 0, allocated: 0, interval: Arc::clone(&interval) };
-        committer.allocate(0)?;
         // An error ends the thread: every append from then on fails, so nothing is answered that is not durable.
         thread::Builder::new().name("commit".into()).spawn(move || committer.run(&waiting))?;
         Ok(Self { entries, interval })
@@ -85,6 +84,7 @@ struct Committer {
 impl Committer {
     fn run(&mut self, waiting: &mpsc::Receiver<Entry>) -> io::Result<()> {
         let mut bytes = Vec::new();
+        self.allocate(1)?;
         while let Ok(first) = waiting.recv() {
             let group: Vec<Entry> =
                 std::iter::once(first).chain(waiting.try_iter()).take(MOST_IN_A_GROUP).collect();
@@ -105,7 +105,7 @@ impl Committer {
 
     /// Makes room for `more` octets.
     fn allocate(&mut self, more: usize) -> io::Result<()> {
-        while self.allocated == 0 || self.end + more > self.allocated {
+        while self.end + more > self.allocated {
             let zeros = vec![0; 1 << 20];
             for _ in 0..STEP / zeros.len() {
                 self.file.write_all(&zeros)?;
