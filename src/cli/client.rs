@@ -108,21 +108,16 @@ impl Client {
         mut each: impl FnMut(T) -> Result<(), CliError>,
     ) -> Result<(), CliError> {
         let mut left = limit.unwrap_or(usize::MAX);
-        let mut after: Option<String> = None;
+        let mut query = query.clone();
         while left > 0 {
-            let mut page_query = query.clone().with("limit", Some(left.min(PAGE)));
-            if after.is_some() {
-                page_query.0.retain(|(name, _)| *name != "after");
-            }
-            let page: Page<T> = self.query(path, &page_query.with("after", after.as_ref()))?;
+            let page: Page<T> = self.query(path, &query.clone().with("limit", Some(left.min(PAGE))))?;
             for item in page.items.into_iter().take(left) {
                 each(item)?;
                 left -= 1;
             }
-            if page.next.is_none() || page.next == after {
-                break;
-            }
-            after = page.next;
+            let Some(next) = page.next else { break };
+            query.0.retain(|(name, _)| *name != "after");
+            query = query.with("after", Some(next));
         }
         Ok(())
     }
@@ -179,7 +174,7 @@ impl Client {
     ) -> Result<Request<Full<Bytes>>, CliError> {
         let request = Request::builder().method(method).uri(target).header(HOST, "localhost").header(ACCEPT, accept);
         let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
-        request.body(Full::new(body.unwrap_or_default())).map_err(|error| CliError::usage(error))
+        request.body(Full::new(body.unwrap_or_default())).map_err(CliError::usage)
     }
 
     fn not_understood(&self, what: impl std::fmt::Display) -> CliError {
@@ -260,4 +255,132 @@ fn percent_encoded(text: &str) -> String {
         }
         out
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader, Read as _},
+        os::unix::net::UnixListener,
+        thread::{self, JoinHandle},
+    };
+
+    use super::*;
+    use crate::cli::error::Kind;
+
+    /// A CA that gives these answers, one a request on one connection, and returns the request lines it saw.
+    fn ca(answers: &'static [(u16, &'static str)]) -> (tempfile::TempDir, PathBuf, JoinHandle<Vec<String>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("admin.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let seen = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut from = BufReader::new(stream.try_clone().unwrap());
+            let mut to = stream;
+            answers.iter().map(|(status, body)| {
+                let request = read_request(&mut from);
+                write!(to, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+                request
+            }).collect()
+        });
+        (dir, socket, seen)
+    }
+
+    fn read_request(from: &mut impl io::BufRead) -> String {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            from.read_line(&mut line).unwrap();
+            if line.trim().is_empty() {
+                break;
+            }
+            head.push(line.trim().to_owned());
+        }
+        let length = head.iter().filter_map(|line| line.strip_prefix("content-length: ")).next();
+        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+        from.read_exact(&mut body).unwrap();
+        format!("{} {}", head[0], String::from_utf8(body).unwrap()).trim().to_owned()
+    }
+
+    #[test]
+    fn a_list_is_read_to_its_end_page_by_page() {
+        let (_dir, socket, seen) = ca(&[(200, r#"{"items":[1,2],"next":"b/2"}"#), (200, r#"{"items":[3]}"#)]);
+        let mut all = Vec::new();
+        let query = Query::default().with("status", Some("active")).with("after", Some("a"));
+        Client::connect(&socket)
+            .unwrap()
+            .each("/list", &query, None, |n: u32| {
+                all.push(n);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(all, [1, 2, 3]);
+        assert_eq!(
+            seen.join().unwrap(),
+            [
+                "GET /list?status=active&after=a&limit=1000 HTTP/1.1",
+                "GET /list?status=active&after=b%2F2&limit=1000 HTTP/1.1"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_limit_asks_for_no_more_than_it_shows() {
+        let (_dir, socket, seen) = ca(&[(200, r#"{"items":[1,2],"next":"2"}"#)]);
+        let mut all = Vec::new();
+        let client = Client::connect(&socket).unwrap();
+        client.each("/list", &Query::default(), Some(2), |n: u32| { all.push(n); Ok(()) }).unwrap();
+        assert_eq!((all, seen.join().unwrap()), (vec![1, 2], vec!["GET /list?limit=2 HTTP/1.1".to_owned()]));
+    }
+
+    #[test]
+    fn a_problem_document_becomes_the_error_it_describes() {
+        let (_dir, socket, _) =
+            ca(&[(409, r#"{"status":409,"code":"name_taken","detail":"a.example belongs to another","hint":"use --shared"}"#)]);
+        let error = Client::connect(&socket).unwrap().post::<()>("/x", &1).unwrap_err();
+        assert_eq!(error.to_string(), "a.example belongs to another (name_taken)");
+        assert_eq!((error.kind(), error.advice()), (Kind::Refused, Some("use --shared")));
+    }
+
+    #[test]
+    fn an_answer_of_another_kind_is_no_panic() {
+        let (_dir, socket, _) = ca(&[(200, "<html>")]);
+        let error = Client::connect(&socket).unwrap().get::<u32>("/x").unwrap_err();
+        assert_eq!(error.kind(), Kind::Failed);
+        assert!(error.to_string().contains("something unexpected"), "{error}");
+    }
+
+    #[test]
+    fn a_ca_that_is_not_there_is_unreachable() {
+        let dir = tempfile::tempdir().unwrap();
+        let absent = Client::connect(&dir.path().join("admin.sock")).err().unwrap();
+        assert_eq!((absent.kind(), absent.advice()), (Kind::Unreachable, Some("is `countersign serve` running?")));
+        let left_over = dir.path().join("left-over.sock");
+        drop(UnixListener::bind(&left_over).unwrap());
+        assert_eq!(Client::connect(&left_over).err().unwrap().kind(), Kind::Unreachable);
+    }
+
+    #[test]
+    fn a_ca_that_breaks_off_is_unreachable() {
+        let (_dir, socket, seen) = ca(&[]);
+        let client = Client::connect(&socket).unwrap();
+        seen.join().unwrap();
+        assert_eq!(client.get::<u32>("/x").unwrap_err().kind(), Kind::Unreachable);
+    }
+
+    #[test]
+    fn a_body_that_is_no_json_is_streamed_whole() {
+        let (_dir, socket, seen) = ca(&[(200, "a backup")]);
+        let mut file = Vec::new();
+        let total = Client::connect(&socket).unwrap().stream("/backup", &mut file, |_| ()).unwrap();
+        assert_eq!((total, file.as_slice()), (8, b"a backup".as_slice()));
+        assert_eq!(seen.join().unwrap(), ["POST /backup HTTP/1.1"]);
+    }
+
+    #[test]
+    fn an_answer_cut_short_fails_and_is_never_taken_for_whole() {
+        let (_dir, socket, _) = ca(&[(200, "")]);
+        let client = Client::connect(&socket).unwrap();
+        assert!(client.get::<u32>("/x").is_err());
+    }
 }

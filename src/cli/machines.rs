@@ -67,6 +67,13 @@ struct Target {
     dry_run: bool,
 }
 
+#[cfg(test)]
+impl MachinesArgs {
+    pub(crate) fn config(&self) -> Option<&std::path::Path> {
+        self.ca.config.as_deref()
+    }
+}
+
 /// Checks the shape here, so that a typing mistake is a usage error and not an unknown machine.
 pub(crate) fn machine_or_identity(text: &str) -> Result<String, String> {
     if text.starts_with("spiffe:") {

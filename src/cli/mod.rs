@@ -45,7 +45,7 @@ pub(crate) use output::Output;
 /// 1 refused or failed, 2 wrong usage, 3 the CA could not be reached (try again later).
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, propagate_version = false, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     ca: CaArgs,
@@ -126,5 +126,80 @@ fn run(command: Command, out: &Output) -> Result<(), CliError> {
         Command::Events(args) => events::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Check(args) => check::run(args, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Arg, CommandFactory as _};
+
+    use super::*;
+
+    /// Every command with its whole name, those with subcommands too.
+    fn commands() -> Vec<(String, clap::Command)> {
+        fn walk(name: &str, command: &clap::Command, found: &mut Vec<(String, clap::Command)>) {
+            found.push((name.to_owned(), command.clone().bin_name(name)));
+            for sub in command.get_subcommands() {
+                walk(&format!("{name} {}", sub.get_name()), sub, found);
+            }
+        }
+        let mut found = Vec::new();
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        walk("countersign", &root, &mut found);
+        found
+    }
+
+    fn help(arg: &Arg) -> String {
+        arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_command_tree_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_manual_is_as_reviewed() {
+        let manual: String =
+            commands().iter_mut().map(|(name, command)| format!("# {name}\n\n{}\n", command.render_long_help())).collect();
+        insta::with_settings!({ snapshot_path => "../../tests/cli", prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!("manual", manual);
+        });
+    }
+
+    #[test]
+    fn help_is_sentences() {
+        for (name, command) in commands() {
+            let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
+            assert!(about.ends_with(['.', ')']) || about.contains(". "), "{name}: {about:?}");
+            for arg in command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
+                assert!(help(arg).ends_with('.'), "{name} {}: {:?}", arg.get_id(), help(arg));
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_that_may_be_left_out_says_its_default() {
+        for (name, command) in commands() {
+            let optional = command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_required_set());
+            for arg in optional.filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {
+                let shown = arg.get_action().takes_values() && !arg.get_default_values().is_empty();
+                assert!(shown || help(arg).contains("Default:"), "{name} --{}: {:?}", arg.get_id(), help(arg));
+            }
+        }
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_before_and_after_the_command() {
+        for words in [
+            ["countersign", "--config", "f", "machines", "list"],
+            ["countersign", "machines", "--config", "f", "list"],
+            ["countersign", "machines", "list", "--config", "f"],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            let Command::Machines(args) = cli.command else { panic!("{words:?}") };
+            assert_eq!(args.config(), Some(std::path::Path::new("f")), "{words:?}");
+        }
     }
 }

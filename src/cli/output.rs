@@ -63,7 +63,8 @@ impl Output {
 
     /// A named value of the result, aligned with its neighbours.
     pub(crate) fn field(&self, name: &str, value: impl Display) {
-        self.line(format_args!("{} {value}", paint(self.colour_out, DIM, format_args!("{name:<20}"))));
+        let name = paint(self.colour_out, DIM, format_args!("{name:<20}"));
+        self.line(format_args!("{name} {}", harmless(value)));
     }
 
     /// Rows under headers; nothing but the headers is written for no rows.
@@ -109,30 +110,31 @@ impl Output {
 
     /// Something held as it should.
     pub(crate) fn success(&self, text: impl Display) {
-        self.line(format_args!("  {} {text}", paint(self.colour_out, GOOD, "✓")));
+        self.line(format_args!("  {} {}", paint(self.colour_out, GOOD, "✓"), harmless(text)));
     }
 
     /// Something holds, but not for long, or not well.
     pub(crate) fn caution(&self, text: impl Display) {
-        self.line(format_args!("  {} {text}", paint(self.colour_out, WARN, "!")));
+        self.line(format_args!("  {} {}", paint(self.colour_out, WARN, "!"), harmless(text)));
     }
 
     /// Something did not hold.
     pub(crate) fn failure(&self, text: impl Display) {
-        self.line(format_args!("  {} {text}", paint(self.colour_out, BAD, "✗")));
+        self.line(format_args!("  {} {}", paint(self.colour_out, BAD, "✗"), harmless(text)));
     }
 
     /// Detail below a step.
     pub(crate) fn detail(&self, text: impl Display) {
-        self.line(format_args!("    {}", paint(self.colour_out, DIM, text)));
+        self.line(format_args!("    {}", paint(self.colour_out, DIM, harmless(text))));
     }
 
     /// How a command ended badly, on standard error.
     pub(crate) fn error(&self, error: &CliError) {
         let mut to = io::stderr().lock();
-        let _ = writeln!(to, "{} {error}", paint(self.colour_err, BAD, format_args!("{}:", error.kind())));
+        let kind = paint(self.colour_err, BAD, format_args!("{}:", error.kind()));
+        let _ = writeln!(to, "{kind} {}", harmless(error));
         if let Some(hint) = error.advice() {
-            let _ = writeln!(to, "{} {hint}", paint(self.colour_err, ADVICE, "hint:"));
+            let _ = writeln!(to, "{} {}", paint(self.colour_err, ADVICE, "hint:"), harmless(hint));
         }
     }
 
@@ -223,12 +225,25 @@ fn render_table(headers: &[&str], rows: Vec<Vec<String>>, terminal: bool) -> Str
     // Only a terminal has a width; a file or a pipe gets whole lines, one a row.
     table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(harmless).collect::<Vec<_>>());
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// The text without what could steer a terminal or reorder a line: names in certificates and requests come from
+/// strangers.
+fn harmless(text: impl Display) -> String {
+    let steers = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let text = text.to_string();
+    if !text.contains(steers) {
+        return text;
+    }
+    text.chars().map(|c| if steers(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
 fn paint(colour: bool, style: Style, text: impl Display) -> String {
@@ -263,6 +278,11 @@ mod tests {
     fn a_moment_shows_utc_and_distance() {
         let now = Timestamp::from_unix(0);
         assert_eq!(relative(Timestamp::from_unix(600), now), "1970-01-01T00:10:00Z (in 10 min)");
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_spelled_out() {
+        assert_eq!(harmless("a\u{1b}[2Jb\u{202e}c\nd"), "a\\u{1b}[2Jb\\u{202e}c\nd");
     }
 
     #[test]

@@ -214,11 +214,11 @@ fn explanation_json(explanation: &Explanation) -> Value {
         .rules
         .iter()
         .map(|explained| {
-            let mut rule = rule_json(&explained.rule);
-            let permissions: Vec<_> = explained.permissions.iter().map(Permission::as_str).collect();
-            rule["permissions"] = json!(permissions);
-            rule["in_force"] = json!(explained.force == Force::InForce);
-            rule
+            json!({
+                "rule": rule_json(&explained.rule),
+                "permissions": explained.permissions.iter().map(Permission::as_str).collect::<Vec<_>>(),
+                "in_force": explained.force == Force::InForce,
+            })
         })
         .collect();
     json!({

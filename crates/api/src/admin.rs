@@ -149,8 +149,10 @@ pub struct Machine {
 pub enum MachineAct {
     /// Refuse everything until resumed.
     Suspend,
-    /// Take a suspension or a hold back.
+    /// Take a suspension back.
     Resume,
+    /// Let held machines renew again.
+    Approve,
     /// Forget the machine: its certificates are revoked.
     Remove,
 }

@@ -108,28 +108,36 @@ codes! {
     CertificateNotYetValid = "certificate_not_yet_valid",
     /// The client certificate is not one of this CA's.
     CertificateForeign = "certificate_foreign",
-    /// The client certificate breaks a rule of X509-SVID.
+    /// The client certificate cannot be read.
     CertificateMalformed = "certificate_malformed",
+    /// The client certificate breaks a rule of X509-SVID.
+    CertificateNotSvid = "certificate_not_svid",
+    /// The client certificate has no valid path to a root.
+    CertificateChainInvalid = "certificate_chain_invalid",
     /// The client certificate was revoked.
     CertificateRevoked = "certificate_revoked",
     /// The certificate is valid but this CA has no record of it.
     CertificateUnknown = "certificate_unknown",
     /// The certificate was replaced by a later one: two holders share a lineage.
     CertificateSuperseded = "certificate_superseded",
-    /// Too many keys were tried for one renewal.
-    RenewalSuperseded = "renewal_superseded",
+    /// More certificates were requested and never presented than a machine may.
+    TooManyPending = "too_many_pending",
     /// Another renewal of the same machine went first.
-    RenewalConflict = "renewal_conflict",
-    /// The machine is held or suspended.
+    LineageMoved = "lineage_moved",
+    /// The machine waits for an operator.
+    MachineHeld = "machine_held",
+    /// The machine is suspended.
     MachineSuspended = "machine_suspended",
-    /// The machine was removed or replaced.
+    /// The machine was removed.
     MachineRemoved = "machine_removed",
+    /// A newer enrollment replaced the machine.
+    MachineReplaced = "machine_replaced",
     /// No such machine.
     MachineUnknown = "machine_unknown",
-    /// No registration stands for this identity.
+    /// No such registration.
     RegistrationUnknown = "registration_unknown",
-    /// The registration's time is over.
-    RegistrationEnded = "registration_ended",
+    /// The registration was removed or has ended: nothing more is issued under it.
+    RegistrationGone = "registration_gone",
     /// The registration exists with other values.
     RegistrationDiffers = "registration_differs",
     /// The registration's values break a rule.
@@ -142,8 +150,14 @@ codes! {
     TrustDomainForeign = "trust_domain_foreign",
     /// No such profile.
     ProfileUnknown = "profile_unknown",
-    /// No such certificate, key or lineage.
-    TargetUnknown = "target_unknown",
+    /// No live certificate is what the revocation names.
+    NothingToRevoke = "nothing_to_revoke",
+    /// The machine's status does not allow it.
+    MachineStatus = "machine_status",
+    /// The identity has several machines and `all` was not said.
+    SeveralMachines = "several_machines",
+    /// An invitation with several uses needs a registration for many machines.
+    UsesNeedMany = "uses_need_many",
     /// The policy text is not valid.
     PolicyInvalid = "policy_invalid",
     /// The configuration could not be reloaded.

@@ -15,6 +15,7 @@ use crate::signer::SigningAlgorithm;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerCertificate {
     der: Vec<u8>,
+    serial: Vec<u8>,
     subject: Vec<u8>,
     spki: Vec<u8>,
     key_hash: KeyHash,
@@ -67,6 +68,7 @@ impl IssuerCertificate {
         let key = PublicKey::read(certificate.public_key().raw)?;
         Ok(IssuerCertificate {
             der: der.to_vec(),
+            serial: certificate.raw_serial().to_vec(),
             subject,
             spki: key.spki.to_vec(),
             key_hash: key.hash(),
@@ -81,6 +83,12 @@ impl IssuerCertificate {
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der
+    }
+
+    /// Its serial number: the content octets of the INTEGER, most significant first.
+    #[must_use]
+    pub fn serial_octets(&self) -> &[u8] {
+        &self.serial
     }
 
     /// Its subject (Name, DER): to be copied octet for octet into what it issues.

@@ -1,0 +1,83 @@
+//! Where everything lies under the state directory: one place that knows the names.
+
+use std::path::{Path, PathBuf};
+
+/// The state directory of one CA.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// The state under `root`.
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory itself, 0700.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The generated secret the online keys are encrypted under, 0600.
+    #[must_use]
+    pub fn unlock(&self) -> PathBuf {
+        self.root.join("unlock")
+    }
+
+    /// The book.
+    #[must_use]
+    pub fn book(&self) -> PathBuf {
+        self.root.join("book")
+    }
+
+    /// The unix socket of the admin routes, 0600.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.root.join("admin.sock")
+    }
+
+    /// The root certificate, PEM.
+    #[must_use]
+    pub fn root_certificate(&self) -> PathBuf {
+        self.root.join("root.pem")
+    }
+
+    /// The root key, encrypted under the operator's passphrase.
+    #[must_use]
+    pub fn root_key(&self) -> PathBuf {
+        self.root.join("keys").join("root.key.pem")
+    }
+
+    /// Encrypted private keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    /// Issuers, one directory a generation: `1`, `2`, …, each with its certificate and key.
+    #[must_use]
+    pub fn issuers(&self) -> PathBuf {
+        self.root.join("issuers")
+    }
+
+    /// Trust signers, likewise.
+    #[must_use]
+    pub fn trust_signers(&self) -> PathBuf {
+        self.root.join("trust")
+    }
+
+    /// The roots documents, a JSON array, oldest first.
+    #[must_use]
+    pub fn roots_documents(&self) -> PathBuf {
+        self.root.join("roots.json")
+    }
+
+    /// The key of `name` (`token`, `jwt-svid`).
+    #[must_use]
+    pub fn key(&self, name: &str) -> PathBuf {
+        self.keys().join(format!("{name}.key.pem"))
+    }
+}

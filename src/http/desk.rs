@@ -1,0 +1,61 @@
+//! What happens to every request at the desk: its source is counted, its time measured, its refusal counted.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    http::{Method, Uri},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use countersign_api::{ProblemCode, paths};
+use countersign_verifier::Wire;
+
+use super::problem::Failure;
+use crate::service::Ca;
+
+/// No such route.
+pub(super) async fn not_found(uri: Uri) -> Failure {
+    Failure::new(ProblemCode::NotFound, format_args!("there is no {}", uri.path()))
+}
+
+/// The route exists, the method does not.
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
+    Failure::new(ProblemCode::MethodNotAllowed, format_args!("{} does not take {method}", uri.path()))
+}
+
+/// Past its rate a source waits; health answers on another listener.
+pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
+    let source = request.extensions().get::<Wire>().map(|wire| wire.source.ip());
+    match source.map(|source| ca.rates().source(source)) {
+        Some(Err(wait)) => Failure::new(ProblemCode::RateLimited, "too many requests from this address")
+            .retry_after(wait.as_secs() + 1)
+            .into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+/// Latency by route, refusals by code.
+pub(super) async fn measure(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
+    let route = label(request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str));
+    let started = Instant::now();
+    let response = next.run(request).await;
+    ca.metrics().observe(route, started.elapsed());
+    if let Some(code) = response.extensions().get::<ProblemCode>() {
+        ca.metrics().count_refused(code.as_str());
+        tracing::debug!(route, code = code.as_str(), "refused");
+    }
+    response
+}
+
+/// A label is one of a fixed few, or a stranger could fill the memory with them.
+fn label(path: &str) -> &'static str {
+    match path {
+        paths::ENROLL => "enroll",
+        paths::RENEW => "renew",
+        paths::BUNDLE => "bundle",
+        paths::ROOTS => "roots",
+        other if other.starts_with("/v1/admin/") => "admin",
+        _ => "other",
+    }
+}

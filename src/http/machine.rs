@@ -1,0 +1,107 @@
+//! The routes machines use: enroll, renew, bundle, roots.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use countersign_api::{CertificateResponse, EnrollRequest, Invitation, ProblemCode, RenewRequest};
+use countersign_issuance::Source;
+use countersign_verifier::{Presented, Refusal, VerifiedPeer, Wire};
+
+use super::{body::JsonBody, problem::Failure, visitor::Visitor};
+use crate::service::{Ca, Enrollment, Granted, Renewal, pem};
+
+/// `POST /v1/enroll`
+pub(super) async fn enroll(
+    State(ca): State<Arc<Ca>>,
+    Extension(wire): Extension<Wire>,
+    JsonBody(request): JsonBody<EnrollRequest>,
+) -> Result<Json<CertificateResponse>, Failure> {
+    let invitation: Invitation = request
+        .invitation
+        .parse()
+        .map_err(|error| Failure::new(ProblemCode::InvitationMalformed, error))?;
+    let enrollment = Enrollment {
+        secret: invitation.secret,
+        csr: request_der(&request.csr)?,
+        source: Source { addr: Some(wire.source.ip()) },
+    };
+    Ok(Json(answer(&ca, &ca.enroll(enrollment).await?)))
+}
+
+/// `POST /v1/renew`
+pub(super) async fn renew(
+    State(ca): State<Arc<Ca>>,
+    Extension(wire): Extension<Wire>,
+    Extension(visitor): Extension<Visitor>,
+    JsonBody(request): JsonBody<RenewRequest>,
+) -> Result<Json<CertificateResponse>, Failure> {
+    let source = Source { addr: Some(wire.source.ip()) };
+    let peer = match visitor.presented(ca.now()) {
+        Presented::Verified(peer) => peer,
+        Presented::None => return Err(Refusal::NoCertificate.into()),
+        Presented::Refused(refusal) => return Err(turned_away(&ca, refusal, source).await),
+    };
+    let renewal = Renewal { presented: serial_of(&peer)?, csr: request_der(&request.csr)?, source };
+    Ok(Json(answer(&ca, &ca.renew(renewal).await?)))
+}
+
+/// The CA's clock goes with every refusal of a certificate, and an expired one of ours leaves an event.
+async fn turned_away(ca: &Ca, refusal: Refusal, source: Source) -> Failure {
+    if let Refusal::Expired { peer, .. } = &refusal
+        && let Some(serial) = peer.serial()
+    {
+        ca.note_expired(serial, source).await;
+    }
+    Failure::from(refusal).server_time(ca.now())
+}
+
+/// `GET /v1/bundle`, JWKS or PEM.
+pub(super) async fn bundle(State(ca): State<Arc<Ca>>, headers: HeaderMap) -> Response {
+    let wants = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if wants.contains("application/x-pem-file") {
+        let kind = [(header::CONTENT_TYPE, "application/x-pem-file")];
+        return (kind, ca.bundle_pem()).into_response();
+    }
+    match super::bundle::jwks(&ca) {
+        Ok(bundle) => Json(bundle).into_response(),
+        Err(failure) => failure.into_response(),
+    }
+}
+
+/// `GET /v1/roots`
+pub(super) async fn roots(State(ca): State<Arc<Ca>>) -> Result<Json<countersign_api::RootsResponse>, Failure> {
+    Ok(Json(countersign_api::RootsResponse { documents: ca.roots_documents()? }))
+}
+
+fn request_der(text: &str) -> Result<Vec<u8>, Failure> {
+    pem::request(text).ok_or_else(|| {
+        Failure::new(ProblemCode::CsrMalformed, "csr: expected one PEM block \"CERTIFICATE REQUEST\"")
+    })
+}
+
+/// Under our own issuers every serial has 18 octets; another length was never ours.
+fn serial_of(peer: &VerifiedPeer) -> Result<countersign_identity::Serial, Failure> {
+    peer.serial().ok_or_else(|| {
+        Failure::new(
+            ProblemCode::CertificateUnknown,
+            format_args!("the certificate's serial {} was never issued here", peer.serial_hex()),
+        )
+    })
+}
+
+fn answer(ca: &Ca, granted: &Granted) -> CertificateResponse {
+    CertificateResponse {
+        machine: granted.machine.to_string(),
+        chain: granted.chain_pem(),
+        bundle: ca.bundle_pem(),
+        not_after: granted.validity.not_after().to_string(),
+        renew_after: granted.window.0.to_string(),
+        renew_before: granted.window.1.to_string(),
+        server_time: ca.now().to_string(),
+    }
+}

@@ -1,0 +1,91 @@
+//! The front desk: wire in, service, wire out. The route table fits one screen.
+
+mod admin;
+mod body;
+mod bundle;
+mod caller;
+mod desk;
+mod host;
+mod machine;
+mod ops;
+mod problem;
+mod server;
+mod unix;
+mod visitor;
+mod wire_form;
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    middleware::{from_fn, from_fn_with_state},
+    routing::{get, post},
+};
+use countersign_api::paths;
+
+use crate::service::Ca;
+use server::Desk;
+pub use server::{Server, StartError};
+
+/// What machines reach over TLS.
+fn machine_routes() -> Router<Arc<Ca>> {
+    Router::new()
+        .route(paths::ENROLL, post(machine::enroll))
+        .route(paths::RENEW, post(machine::renew))
+        .route(paths::BUNDLE, get(machine::bundle))
+        .route(paths::ROOTS, get(machine::roots))
+}
+
+/// What operators reach, over the unix socket or as an identity the policy allows.
+fn admin_routes() -> Router<Arc<Ca>> {
+    Router::new()
+        .route(paths::ADMIN_INVITATIONS, post(admin::invite))
+        .route(
+            paths::ADMIN_REGISTRATIONS,
+            get(admin::registrations).put(admin::set_registration).delete(admin::remove_registration),
+        )
+        .route(paths::ADMIN_REGISTRATIONS_IMPORT, post(admin::import_registrations))
+        .route(paths::ADMIN_MACHINES, get(admin::machines))
+        .route(paths::ADMIN_MACHINES_ACT, post(admin::order_machines))
+        .route(paths::ADMIN_ISSUED, get(admin::issued))
+        .route(paths::ADMIN_REVOKE, post(admin::revoke))
+        .route(paths::ADMIN_ISSUERS, get(admin::issuers))
+        .route(paths::ADMIN_STATUS, get(admin::status))
+        .route(paths::ADMIN_EVENTS, get(admin::events))
+        .route(paths::ADMIN_POLICY, get(admin::policy).post(admin::apply_policy))
+}
+
+/// What only this machine's operator reaches: acts on the state directory itself.
+fn host_routes() -> Router<Arc<Ca>> {
+    Router::new()
+        .route(paths::ADMIN_ISSUERS_ADOPT, post(host::adopt_issuer))
+        .route(paths::ADMIN_RELOAD, post(host::reload))
+        .route(paths::ADMIN_BACKUP, post(host::backup))
+}
+
+/// The TLS listener's router.
+fn public_router(ca: &Arc<Ca>) -> Router {
+    Router::new()
+        .merge(machine_routes())
+        .merge(admin_routes().route_layer(from_fn_with_state(Arc::clone(ca), caller::by_certificate)))
+        .fallback(desk::not_found)
+        .method_not_allowed_fallback(desk::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(ca), desk::admit_source))
+        .layer(from_fn_with_state(Arc::clone(ca), desk::measure))
+        .with_state(Arc::clone(ca))
+}
+
+/// The unix socket's router: the kernel has said who calls.
+fn local_router(desk: &Arc<Desk>) -> Router {
+    let ca = desk.ca();
+    Router::new()
+        .merge(admin_routes())
+        .merge(host_routes().layer(Extension(Arc::clone(desk))))
+        .route(paths::BUNDLE, get(machine::bundle))
+        .route(paths::ROOTS, get(machine::roots))
+        .fallback(desk::not_found)
+        .method_not_allowed_fallback(desk::method_not_allowed)
+        .layer(from_fn(caller::by_uid))
+        .layer(from_fn_with_state(Arc::clone(ca), desk::measure))
+        .with_state(Arc::clone(ca))
+}

@@ -1,0 +1,201 @@
+//! The only error table: every refusal, its status, its code and what to do about it.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use countersign_api::{Problem, ProblemCode};
+use countersign_issuance::{LedgerError, LedgerRefusal};
+use countersign_store::StoreError;
+use countersign_verifier::Refusal;
+
+use crate::service::Refused;
+
+/// A refusal on its way out.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: ProblemCode,
+    detail: String,
+    retry_after: Option<u64>,
+    server_time: Option<String>,
+}
+
+impl Failure {
+    /// A refusal with its code and what was found and expected.
+    pub(crate) fn new(code: ProblemCode, detail: impl ToString) -> Self {
+        Self { code, detail: detail.to_string(), retry_after: None, server_time: None }
+    }
+
+    /// Says when another try makes sense.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Says what the CA's clock shows, so that a machine sees how wrong its own is.
+    pub(crate) fn server_time(mut self, now: impl ToString) -> Self {
+        self.server_time = Some(now.to_string());
+        self
+    }
+}
+
+/// The HTTP status of each code.
+pub(crate) fn status(code: ProblemCode) -> StatusCode {
+    use ProblemCode as C;
+    match code {
+        C::BodyMalformed | C::ParameterInvalid | C::InvitationMalformed => StatusCode::BAD_REQUEST,
+        C::CsrMalformed | C::CsrSignatureBad | C::CsrKeyUnsupported => StatusCode::BAD_REQUEST,
+        C::CertificateRequired | C::CertificateExpired | C::CertificateNotYetValid => StatusCode::UNAUTHORIZED,
+        C::CertificateForeign | C::CertificateMalformed | C::CertificateRevoked => StatusCode::UNAUTHORIZED,
+        C::CertificateNotSvid | C::CertificateChainInvalid => StatusCode::UNAUTHORIZED,
+        C::CertificateUnknown | C::InvitationUnknown | C::InvitationExpired => StatusCode::UNAUTHORIZED,
+        C::CsrNamesRefused | C::KeyKindRefused | C::InvitationUsed => StatusCode::FORBIDDEN,
+        C::MachineHeld | C::MachineSuspended | C::MachineRemoved | C::MachineReplaced => StatusCode::FORBIDDEN,
+        C::RegistrationGone | C::PermissionDenied => StatusCode::FORBIDDEN,
+        C::CertificateSuperseded => StatusCode::FORBIDDEN,
+        C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke => StatusCode::NOT_FOUND,
+        C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        C::KeyInUse | C::LineageMoved | C::RegistrationDiffers | C::NameTaken => StatusCode::CONFLICT,
+        C::MachineStatus | C::SeveralMachines | C::ReloadRefused | C::IssuerRefused => StatusCode::CONFLICT,
+        C::BodyTooLarge | C::CsrTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        C::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        C::RegistrationInvalid | C::NameReserved | C::TrustDomainForeign => StatusCode::UNPROCESSABLE_ENTITY,
+        C::ProfileUnknown | C::UsesNeedMany | C::PolicyInvalid => StatusCode::UNPROCESSABLE_ENTITY,
+        C::TooManyPending | C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        C::Overloaded | C::StoreReadOnly | C::IssuerExpiring => StatusCode::SERVICE_UNAVAILABLE,
+        C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        // A code of a newer api crate: our own fault until it is listed here.
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// What the caller can do about it.
+fn hint(code: ProblemCode) -> Option<&'static str> {
+    use ProblemCode as C;
+    Some(match code {
+        C::InvitationUnknown | C::InvitationExpired | C::InvitationUsed => {
+            "ask the operator for a new one: countersign invite SPIFFE-ID"
+        }
+        C::InvitationMalformed => "copy the whole line that `countersign invite` printed",
+        C::CertificateRequired => "connect with a client certificate of this trust domain",
+        C::CertificateExpired => "compare the clocks; if the machine was off, enroll it again with a new invitation",
+        C::CertificateNotYetValid => "compare the clocks",
+        C::CertificateForeign => "connect with a certificate that this CA issued",
+        C::CertificateRevoked | C::CertificateUnknown | C::MachineRemoved | C::MachineReplaced => {
+            "enroll again with a new invitation"
+        }
+        C::CertificateSuperseded => "find the other holder before you enroll this machine again",
+        C::MachineSuspended | C::MachineHeld => "an operator decides: countersign machines show, then resume or remove",
+        C::CsrSignatureBad => "sign the request with the key it carries",
+        C::CsrKeyUnsupported | C::KeyKindRefused => "make a P-256 key",
+        C::CsrNamesRefused => "leave names and extensions out of the request: they come from the registration",
+        C::KeyInUse => "make a new key for each renewal",
+        C::LineageMoved => "renew with the newest certificate",
+        C::TooManyPending => "present the newest certificate before asking for another",
+        C::RegistrationGone => "an operator removed or ended the registration of this identity",
+        C::StoreReadOnly => "the operator must look at the disk; nothing more is written until a restart",
+        C::Overloaded | C::RateLimited => "wait as long as Retry-After says",
+        _ => return None,
+    })
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = status(self.code);
+        let problem = Problem {
+            kind: "about:blank".into(),
+            status: status.as_u16(),
+            title: status.canonical_reason().unwrap_or_default().into(),
+            code: self.code.as_str().into(),
+            detail: self.detail,
+            hint: hint(self.code).map(Into::into),
+            server_time: self.server_time,
+            retry_after: self.retry_after,
+        };
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        // Metrics count refusals by code without reading bodies.
+        response.extensions_mut().insert(self.code);
+        response
+    }
+}
+
+/// What a room below says by its stable code; a code that is not on the wire is a fault of ours.
+fn by_code(code: &str, detail: impl ToString) -> Failure {
+    match ProblemCode::from_text(code) {
+        Some(code) => Failure::new(code, detail),
+        None => internal(format_args!("no problem code {code:?}: {}", detail.to_string())),
+    }
+}
+
+/// Inside words go to the log, never out (RFC 9457 §5).
+fn internal(why: impl std::fmt::Display) -> Failure {
+    tracing::error!(%why, "internal fault");
+    Failure::new(ProblemCode::Internal, "the CA has a fault; its log says which")
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        use ProblemCode as C;
+        match refused {
+            Refused::Csr(error) => by_code(error.code(), &error),
+            Refused::Denied(denial) => by_code(denial.code(), &denial),
+            Refused::Ledger(LedgerError::Refused(refusal)) => ledger(refusal),
+            Refused::Ledger(LedgerError::ReadOnly { .. }) => read_only(),
+            Refused::Ledger(LedgerError::Unavailable { why }) => overloaded(&why),
+            Refused::Store(error) => store(error),
+            Refused::Registration(error) => Self::new(C::RegistrationInvalid, error),
+            Refused::ProfileUnknown { .. } => Self::new(C::ProfileUnknown, refused),
+            Refused::CertificateUnknown(_) => Self::new(C::CertificateUnknown, refused),
+            Refused::CertificateRevoked { .. } => Self::new(C::CertificateRevoked, refused),
+            Refused::Superseded { .. } => Self::new(C::CertificateSuperseded, refused),
+            Refused::SeveralMachines { .. } => Self::new(C::SeveralMachines, refused),
+            Refused::Parameter { .. } => Self::new(C::ParameterInvalid, refused),
+            Refused::IssuerExpiring => Self::new(C::IssuerExpiring, refused).retry_after(60),
+            Refused::TooOften { retry_after, .. } => Self::new(C::RateLimited, refused).retry_after(retry_after),
+            Refused::Reload(why) => Self::new(C::ReloadRefused, why),
+            Refused::Issuer(why) => Self::new(C::IssuerRefused, why),
+            Refused::OwnGrants { .. } => Self::new(C::PermissionDenied, refused),
+            Refused::Policy(why) => Self::new(C::PolicyInvalid, why),
+            Refused::Lint(_) | Refused::Signer(_) | Refused::File(_) => internal(refused),
+        }
+    }
+}
+
+fn ledger(refusal: LedgerRefusal) -> Failure {
+    match refusal {
+        LedgerRefusal::SerialTaken | LedgerRefusal::ActMismatch => internal(refusal),
+        LedgerRefusal::TooManyPending => by_code(refusal.code(), refusal).retry_after(60),
+        _ => by_code(refusal.code(), refusal),
+    }
+}
+
+fn store(error: StoreError) -> Failure {
+    match error {
+        StoreError::Refused(refusal) => by_code(refusal.code(), &refusal),
+        StoreError::ReadOnly { .. } => read_only(),
+        StoreError::Busy { .. } | StoreError::BackupRunning => overloaded(&error.to_string()),
+        _ => internal(error),
+    }
+}
+
+fn read_only() -> Failure {
+    Failure::new(ProblemCode::StoreReadOnly, "the CA's book takes no writes since a write failed").retry_after(60)
+}
+
+fn overloaded(why: &str) -> Failure {
+    tracing::warn!(why, "overloaded");
+    Failure::new(ProblemCode::Overloaded, "the CA has more work queued than it takes").retry_after(1)
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        by_code(refusal.code(), &refusal)
+    }
+}

@@ -1,0 +1,36 @@
+//! Who stands at the front door of one connection, judged anew whenever time has moved past the last verdict.
+
+use std::sync::Arc;
+
+use countersign_identity::Timestamp;
+use countersign_verifier::{FrontDoor, Presented};
+use rustls_pki_types::CertificateDer;
+
+/// What a connection presented, and the door that judges it.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    door: FrontDoor,
+    chain: Arc<[CertificateDer<'static>]>,
+    first: Presented,
+}
+
+impl Visitor {
+    /// Judges a connection's certificates right after its handshake.
+    pub(super) fn arrive(door: &FrontDoor, certificates: Option<&[CertificateDer<'static>]>) -> Self {
+        Self {
+            first: door.judge(certificates),
+            chain: certificates.unwrap_or_default().into(),
+            door: door.clone(),
+        }
+    }
+
+    /// The verdict for a request that arrives at `now`.
+    pub(super) fn presented(&self, now: Timestamp) -> Presented {
+        match &self.first {
+            Presented::Verified(peer) if !peer.validity().contains(now) => self.door.judge(Some(&self.chain)),
+            // A certificate that was early when the connection began may be good by now.
+            Presented::Refused(_) => self.door.judge(Some(&self.chain)),
+            other => other.clone(),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Opening the book that the configuration names.
+
+use std::sync::Arc;
+
+use countersign_store::{Book, Observer, Options, Store};
+
+use super::{StartError, World};
+use crate::config::{Config, Engine};
+
+/// Opens or creates the book.
+///
+/// # Errors
+/// When another process holds it, or the directory cannot be used.
+pub(super) fn open_book(
+    config: &Config,
+    world: &World,
+    observer: Arc<dyn Observer>,
+) -> Result<Arc<dyn Store>, StartError> {
+    let entropy = world.entropy.clone();
+    let options = Options {
+        entropy: Box::new(move |out| entropy.fill(out)),
+        observer,
+        queue_depth: config.limits.store_queue,
+    };
+    Ok(match config.engine {
+        Engine::Sled => Arc::new(Book::open(&config.state.book(), options)?),
+        Engine::Memory => Arc::new(Book::in_memory(options)?),
+    })
+}

@@ -1,0 +1,203 @@
+//! The running CA: what every use case needs, opened once from a configuration.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use arc_swap::ArcSwap;
+use countersign_identity::{Clock, Serial, Timestamp, TrustDomain, Validity};
+use countersign_issuance::{House, ReservedNames};
+use countersign_store::Store;
+use rustls_pki_types::SignatureVerificationAlgorithm;
+use zeroize::Zeroizing;
+
+use super::{KeySet, Metrics, Profiles, RateLimits, StartError, book::open_book, root_hand::unlock_secret};
+use crate::{
+    config::{Config, Limits, StateDir},
+    signer::Entropy,
+};
+
+/// What comes from outside: time, randomness, and the signatures this build can check.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// How requests may be signed.
+    pub algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
+}
+
+/// One CA. Cheap to share; everything that a reload changes is swapped whole.
+pub struct Ca {
+    world: World,
+    trust_domain: TrustDomain,
+    url: String,
+    state: StateDir,
+    unlock: Zeroizing<Vec<u8>>,
+    reserved: ReservedNames,
+    book: Arc<dyn Store>,
+    keys: ArcSwap<KeySet>,
+    config: ArcSwap<Config>,
+    profiles: ArcSwap<Profiles>,
+    rates: ArcSwap<RateLimits>,
+    metrics: Arc<Metrics>,
+    started: Timestamp,
+    pub(super) server_validity: ArcSwap<Option<Validity>>,
+    pub(super) announced: AtomicU64,
+}
+
+impl std::fmt::Debug for Ca {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ca").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+    }
+}
+
+impl Ca {
+    /// Opens keys, profiles and book as `config` says.
+    ///
+    /// # Errors
+    /// Names the file or directory, what is wrong with it and what to do.
+    pub fn open(config: Config, world: World) -> Result<Self, StartError> {
+        let now = world.clock.now();
+        let unlock = unlock_secret(&config.state, &world.entropy)?;
+        let keys = KeySet::open(&config.state, &unlock, now)?;
+        let profiles = Profiles::load(&config.profiles)?;
+        let metrics = Arc::new(Metrics::default());
+        let book = open_book(&config, &world, Arc::clone(&metrics) as _)?;
+        Ok(Self {
+            trust_domain: config.trust_domain.clone(),
+            url: config.url.clone(),
+            state: config.state.clone(),
+            unlock,
+            reserved: super::reserved::names_of(&config)?,
+            book,
+            keys: ArcSwap::from_pointee(keys),
+            rates: ArcSwap::from_pointee(RateLimits::new(&config.limits)),
+            config: ArcSwap::from_pointee(config),
+            profiles: ArcSwap::from_pointee(profiles),
+            metrics,
+            started: now,
+            server_validity: ArcSwap::from_pointee(None),
+            announced: AtomicU64::new(u64::MAX),
+            world,
+        })
+    }
+
+    /// The trust domain.
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// What invitations carry.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Now, by the injected clock.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.world.clock.now()
+    }
+
+    /// The injected clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.world.clock
+    }
+
+    /// Since when this process serves.
+    #[must_use]
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// What the CA counts.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The rates in force.
+    #[must_use]
+    pub fn rates(&self) -> Arc<RateLimits> {
+        self.rates.load_full()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.config.load().limits.clone()
+    }
+
+    /// The keys in force.
+    #[must_use]
+    pub fn keys(&self) -> Arc<KeySet> {
+        self.keys.load_full()
+    }
+
+    /// The profiles in force.
+    #[must_use]
+    pub fn profiles(&self) -> Arc<Profiles> {
+        self.profiles.load_full()
+    }
+
+    /// The book.
+    #[must_use]
+    pub fn book(&self) -> &dyn Store {
+        &*self.book
+    }
+
+    pub(super) fn algorithms(&self) -> &'static [&'static dyn SignatureVerificationAlgorithm] {
+        self.world.algorithms
+    }
+
+    pub(super) fn entropy(&self) -> &Entropy {
+        &self.world.entropy
+    }
+
+    pub(super) fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    pub(super) fn reserved(&self) -> &ReservedNames {
+        &self.reserved
+    }
+
+    pub(super) fn unlock(&self) -> &[u8] {
+        &self.unlock
+    }
+
+    pub(super) fn new_serial(&self) -> Serial {
+        Serial::from_random(self.world.entropy.octets())
+    }
+
+    /// The house as issuance wants to see it.
+    pub(super) fn house<'a>(&'a self, keys: &'a KeySet) -> House<'a> {
+        House {
+            trust_domain: &self.trust_domain,
+            issuer: keys.issuer(),
+            ca_keys: keys.ca_keys(),
+            reserved: &self.reserved,
+        }
+    }
+
+    pub(super) fn adopt_keys(&self, keys: KeySet) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    pub(super) fn adopt(&self, config: Config, profiles: Profiles) {
+        // Buckets start full again: a reload is rare, and a limit that changed must bind at once.
+        if self.config.load().limits != config.limits {
+            self.rates.store(Arc::new(RateLimits::new(&config.limits)));
+        }
+        self.profiles.store(Arc::new(profiles));
+        self.config.store(Arc::new(config));
+    }
+}

@@ -1,0 +1,141 @@
+//! The CA's own keys and certificates, as they lie in the state directory, open for signing.
+
+use std::sync::Arc;
+
+use countersign_identity::{KeyHash, Timestamp};
+use countersign_issuance::{IssuerCertificate, Signer};
+use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::{
+    pem,
+    root_hand::{RootActError, certificate_in, generations, key_in, parse},
+};
+use crate::{
+    config::StateDir,
+    signer::{FileSigner, KeyFile},
+};
+
+/// What the running CA holds: the root's certificate (never its key), every issuer, and the pen of the newest.
+pub struct KeySet {
+    root: IssuerCertificate,
+    issuers: Vec<IssuerCertificate>,
+    signer: Arc<dyn Signer>,
+    ca_keys: Vec<KeyHash>,
+    trust_signer_end: Timestamp,
+}
+
+impl std::fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeySet").field("issuers", &self.issuers.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why the keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeySetError {
+    /// A file.
+    #[error(transparent)]
+    Act(#[from] RootActError),
+    /// No issuer was found.
+    #[error("{0} holds no issuer: expected at least the one that `countersign init` made")]
+    NoIssuer(std::path::PathBuf),
+    /// The newest issuer has ended.
+    #[error("the newest issuer ended on {0}: make a new one with `countersign issuer rotate`")]
+    IssuerEnded(Timestamp),
+}
+
+impl KeySet {
+    /// Reads everything under `state`; the newest issuer signs.
+    ///
+    /// # Errors
+    /// Names the file that is missing, damaged or does not open under `unlock`.
+    pub fn open(state: &StateDir, unlock: &[u8], now: Timestamp) -> Result<Self, KeySetError> {
+        let root_path = state.root_certificate();
+        let root = parse(&root_path, &pem::read_one(&root_path).map_err(RootActError::from)?)?;
+        let found = generations(&state.issuers()).map_err(RootActError::file(state.issuers()))?;
+        let mut issuers = Vec::with_capacity(found.len());
+        for (_, generation) in &found {
+            let path = certificate_in(generation);
+            issuers.push(parse(&path, &pem::read_one(&path).map_err(RootActError::from)?)?);
+        }
+        issuers.reverse();
+        let (Some((_, newest)), Some(issuer)) = (found.last(), issuers.first()) else {
+            return Err(KeySetError::NoIssuer(state.issuers()));
+        };
+        if issuer.validity().not_after() <= now {
+            return Err(KeySetError::IssuerEnded(issuer.validity().not_after()));
+        }
+        let signer = Arc::new(open_signer(&key_in(newest), unlock)?);
+        let (trust_keys, trust_signer_end) = trust_signers(state)?;
+        let mut ca_keys = vec![root.key_hash()];
+        ca_keys.extend(issuers.iter().map(IssuerCertificate::key_hash));
+        ca_keys.extend(trust_keys);
+        for name in ["token", "jwt-svid"] {
+            ca_keys.push(key_hash(&open_signer(&KeyFile::at(state.key(name)), unlock)?));
+        }
+        Ok(Self { root, issuers, signer, ca_keys, trust_signer_end })
+    }
+
+    /// The root.
+    #[must_use]
+    pub fn root(&self) -> &IssuerCertificate {
+        &self.root
+    }
+
+    /// Every issuer, the one that signs first.
+    #[must_use]
+    pub fn issuers(&self) -> &[IssuerCertificate] {
+        &self.issuers
+    }
+
+    /// The issuer that signs.
+    #[must_use]
+    pub fn issuer(&self) -> &IssuerCertificate {
+        // `open` refuses an empty list; the root would only ever make issuance fail its own rules.
+        self.issuers.first().unwrap_or(&self.root)
+    }
+
+    /// The pen of the issuer that signs.
+    #[must_use]
+    pub fn signer(&self) -> &dyn Signer {
+        &*self.signer
+    }
+
+    /// The keys no machine may have (invariant 5).
+    #[must_use]
+    pub fn ca_keys(&self) -> &[KeyHash] {
+        &self.ca_keys
+    }
+
+    /// When the newest trust signer ends.
+    #[must_use]
+    pub fn trust_signer_end(&self) -> Timestamp {
+        self.trust_signer_end
+    }
+}
+
+fn open_signer(file: &KeyFile, unlock: &[u8]) -> Result<FileSigner, KeySetError> {
+    let key = file.open(unlock).map_err(RootActError::from)?;
+    Ok(FileSigner::from_pkcs8(&key).map_err(RootActError::from)?)
+}
+
+fn key_hash(signer: &FileSigner) -> KeyHash {
+    KeyHash::from_bytes(Sha256::digest(signer.public_key()).into())
+}
+
+/// The keys of the trust signers, and when the newest ends. They are no CAs, so `IssuerCertificate` refuses them.
+fn trust_signers(state: &StateDir) -> Result<(Vec<KeyHash>, Timestamp), KeySetError> {
+    let dir = state.trust_signers();
+    let mut keys = Vec::new();
+    let mut end = Timestamp::from_unix(0);
+    for (_, generation) in generations(&dir).map_err(RootActError::file(&dir))? {
+        let path = certificate_in(&generation);
+        let der = pem::read_one(&path).map_err(RootActError::from)?;
+        let (_, certificate) = X509Certificate::from_der(&der)
+            .map_err(|error| RootActError::Unreadable { path: path.clone(), why: error.to_string() })?;
+        keys.push(KeyHash::from_bytes(Sha256::digest(certificate.public_key().raw).into()));
+        end = Timestamp::from_unix(certificate.validity().not_after.timestamp());
+    }
+    Ok((keys, end))
+}

@@ -1,0 +1,111 @@
+//! Machines and what operators do with them.
+
+use countersign_identity::{MachineId, SpiffeId};
+use countersign_store::{Actor, Cursor, Listing, Machine, MachineFilter, MachineStatus, Whom};
+
+use super::{Ca, Refused};
+
+/// What an operator does with machines.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Order {
+    /// Refuse everything until resumed.
+    Suspend,
+    /// Take a suspension back.
+    Resume,
+    /// Let held machines renew again.
+    Approve,
+    /// Forget them; their certificates are revoked.
+    Remove,
+}
+
+impl Ca {
+    /// A page of machines.
+    ///
+    /// # Errors
+    /// When the book cannot be read.
+    pub fn machines(
+        &self,
+        filter: &MachineFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Listing<Machine>, Refused> {
+        Ok(self.book().machines(filter, after, limit)?)
+    }
+
+    /// One machine.
+    ///
+    /// # Errors
+    /// When the book cannot be read.
+    pub fn machine(&self, id: MachineId) -> Result<Option<Machine>, Refused> {
+        Ok(self.book().machine(id)?)
+    }
+
+    /// A machine id or a SPIFFE ID, as operators write it.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn whom(&self, text: &str, all: bool) -> Result<Whom, Refused> {
+        if let Ok(id) = text.parse::<MachineId>() {
+            return Ok(Whom::Machine(id));
+        }
+        let id: SpiffeId = text.parse().map_err(|_| Refused::Parameter {
+            what: "target",
+            found: text.to_owned(),
+            expected: "a machine id (m-…) or a SPIFFE ID (spiffe://…)".into(),
+        })?;
+        let count = self.machines_here(&id)?.len();
+        if count > 1 && !all {
+            return Err(Refused::SeveralMachines { id, count });
+        }
+        Ok(Whom::Identity(id))
+    }
+
+    /// The machines of an identity that have not ended.
+    fn machines_here(&self, id: &SpiffeId) -> Result<Vec<Machine>, Refused> {
+        let filter = MachineFilter { identity: Some(id.clone()), status: None };
+        let mut found = self.book().machines(&filter, None, usize::MAX)?.items;
+        found.retain(|machine| !machine.status.has_ended());
+        Ok(found)
+    }
+
+    /// The machines an order would reach.
+    ///
+    /// # Errors
+    /// When the book cannot be read.
+    pub fn would_reach(&self, order: Order, whom: &Whom) -> Result<Vec<MachineId>, Refused> {
+        let machines = match whom {
+            Whom::Machine(id) => self.book().machine(*id)?.into_iter().collect(),
+            Whom::Identity(id) => self.machines_here(id)?,
+        };
+        let fits = |machine: &Machine| match order {
+            Order::Suspend => matches!(machine.status, MachineStatus::Active | MachineStatus::Held),
+            Order::Resume => machine.status == MachineStatus::Suspended,
+            Order::Approve => machine.status == MachineStatus::Held,
+            Order::Remove => !machine.status.has_ended(),
+        };
+        Ok(machines.iter().filter(|machine| fits(machine)).map(|machine| machine.id).collect())
+    }
+
+    /// Carries out an order and says which machines it reached.
+    ///
+    /// # Errors
+    /// When there is no such machine, or its status does not allow it.
+    pub async fn order(
+        &self,
+        order: Order,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+    ) -> Result<Vec<MachineId>, Refused> {
+        let now = self.now();
+        let book = self.book();
+        let reached = match order {
+            Order::Suspend => book.suspend(whom, reason, actor, now).await,
+            Order::Resume => book.resume(whom, reason, actor, now).await,
+            Order::Approve => book.approve(whom, reason, actor, now).await,
+            Order::Remove => book.remove_machines(whom, reason, actor, now).await,
+        }?;
+        tracing::warn!(?order, machines = reached.len(), "machines");
+        Ok(reached)
+    }
+}

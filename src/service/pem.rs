@@ -1,0 +1,76 @@
+//! Certificates and requests in PEM (RFC 7468), both ways.
+
+use std::path::{Path, PathBuf};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject as _};
+
+/// Why a PEM text was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// No block of the expected kind.
+    #[error("{found} holds no PEM block \"{expected}\"")]
+    Missing {
+        /// The file, or what the text is.
+        found: String,
+        /// The label.
+        expected: &'static str,
+    },
+}
+
+/// One PEM block, lines of 64 characters.
+#[must_use]
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut text = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 32);
+    text.push_str(&format!("-----BEGIN {label}-----\n"));
+    for line in body.as_bytes().chunks(64) {
+        text.extend(line.iter().map(|octet| char::from(*octet)));
+        text.push('\n');
+    }
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
+}
+
+/// The first certificate of a file, DER.
+///
+/// # Errors
+/// When the file cannot be read or holds none.
+pub fn read_one(path: &Path) -> Result<Vec<u8>, PemError> {
+    let text =
+        std::fs::read(path).map_err(|source| PemError::Unreadable { path: path.into(), source })?;
+    CertificateDer::from_pem_slice(&text)
+        .map(|der| der.to_vec())
+        .map_err(|_| PemError::Missing { found: path.display().to_string(), expected: "CERTIFICATE" })
+}
+
+/// The certificate request of a PEM text, DER. Both labels in use are read (RFC 7468 §7).
+#[must_use]
+pub fn request(text: &str) -> Option<Vec<u8>> {
+    // `openssl req -newhdr` writes NEW CERTIFICATE REQUEST.
+    let text = text.replace("NEW CERTIFICATE REQUEST", "CERTIFICATE REQUEST");
+    CertificateSigningRequestDer::from_pem_slice(text.as_bytes()).ok().map(|der| der.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_is_read_by_another_parser() {
+        for length in [1, 47, 48, 49, 700] {
+            let der = vec![0x30; length];
+            let text = encode("CERTIFICATE REQUEST", &der);
+            assert!(text.lines().all(|line| line.len() <= 64));
+            assert_eq!(request(&text), Some(der));
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Rates that one source or one identity may not exceed (invariant 10): a flood costs its sender, nobody else.
+
+use std::{
+    hash::Hash,
+    net::IpAddr,
+    num::NonZeroU32,
+    time::Duration,
+};
+
+use countersign_identity::SpiffeId;
+use governor::{
+    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    clock::{Clock as _, DefaultClock},
+};
+
+use crate::config::Limits;
+
+/// Past this many keys the idle ones are forgotten at once instead of at the next sweep.
+const MOST_KEYS: usize = 100_000;
+
+/// The rates in force.
+pub struct RateLimits {
+    sources: DefaultKeyedRateLimiter<IpAddr>,
+    identities: DefaultKeyedRateLimiter<SpiffeId>,
+    clock: DefaultClock,
+}
+
+impl std::fmt::Debug for RateLimits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RateLimits").field("sources", &self.sources.len()).finish_non_exhaustive()
+    }
+}
+
+impl RateLimits {
+    /// The rates `limits` asks for, with nobody counted yet.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        let source = Quota::per_second(at_least_one(limits.requests_per_second_per_source))
+            .allow_burst(at_least_one(limits.burst_per_source));
+        let identity = Quota::per_minute(at_least_one(limits.renewals_per_minute_per_identity));
+        Self {
+            sources: RateLimiter::keyed(source),
+            identities: RateLimiter::keyed(identity),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Counts one request of `source`.
+    ///
+    /// # Errors
+    /// How long it should wait.
+    pub fn source(&self, source: IpAddr) -> Result<(), Duration> {
+        self.check(&self.sources, &network_of(source))
+    }
+
+    /// Counts one renewal of `id`.
+    ///
+    /// # Errors
+    /// How long it should wait.
+    pub fn identity(&self, id: &SpiffeId) -> Result<(), Duration> {
+        self.check(&self.identities, id)
+    }
+
+    /// Forgets those who have been quiet long enough to have their whole burst again.
+    pub fn sweep(&self) {
+        self.sources.retain_recent();
+        self.identities.retain_recent();
+    }
+
+    fn check<K: Hash + Eq + Clone>(&self, limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Duration> {
+        if limiter.len() > MOST_KEYS {
+            limiter.retain_recent();
+        }
+        limiter.check_key(key).map_err(|refused| refused.wait_time_from(self.clock.now()))
+    }
+}
+
+fn at_least_one(n: u32) -> NonZeroU32 {
+    NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN)
+}
+
+/// One IPv6 subscriber holds a /64 and could otherwise be as many sources as it likes.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flooding_source_is_told_to_wait_and_another_is_not() {
+        let mut limits = crate::config::Config::parse("trust_domain = \"td\"", "x".as_ref()).unwrap().limits;
+        limits.burst_per_source = 3;
+        let rates = RateLimits::new(&limits);
+        let flood: IpAddr = "127.0.0.1".parse().unwrap();
+        let refused = (0..10).filter(|_| rates.source(flood).is_err()).count();
+        assert_eq!(refused, 7);
+        assert!(rates.source("127.0.0.2".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn the_addresses_of_one_ipv6_subscriber_are_one_source() {
+        let a: IpAddr = "2001:db8::1".parse().unwrap();
+        let b: IpAddr = "2001:db8::ffff:1".parse().unwrap();
+        assert_eq!(network_of(a), network_of(b));
+        assert_eq!(network_of("::ffff:127.0.0.1".parse().unwrap()), "127.0.0.1".parse::<IpAddr>().unwrap());
+    }
+}

@@ -1,0 +1,92 @@
+//! Reloading: all or nothing, and never what would change who this CA is.
+
+use super::{Ca, KeySet, Profiles, Refused};
+use crate::config::Config;
+
+/// Sets the log filter of the running process.
+pub struct LogLevel(Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+
+impl std::fmt::Debug for LogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogLevel")
+    }
+}
+
+impl LogLevel {
+    /// A level set by `set`, which refuses what is no filter.
+    pub fn new(set: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Box::new(set))
+    }
+
+    /// Sets it.
+    ///
+    /// # Errors
+    /// Says what is wrong with the filter.
+    pub fn set(&self, filter: &str) -> Result<(), String> {
+        (self.0)(filter)
+    }
+}
+
+impl Ca {
+    /// Reads configuration and profiles again. What changed is returned by key.
+    ///
+    /// # Errors
+    /// When a file is wrong, or a key changed that needs a restart; then nothing has changed.
+    pub fn reload(&self, level: &LogLevel) -> Result<Vec<String>, Refused> {
+        let old = self.config();
+        let new = Config::load(&old.file).map_err(|e| Refused::Reload(e.to_string()))?;
+        if let Some(key) = fixed_key_changed(&old, &new) {
+            return Err(Refused::Reload(format!("{key} changed: restart needed; nothing was reloaded")));
+        }
+        let profiles = Profiles::load(&new.profiles).map_err(|e| Refused::Reload(e.to_string()))?;
+        let mut changed = Vec::new();
+        if old.log_level != new.log_level {
+            level.set(&new.log_level).map_err(|e| Refused::Reload(format!("log.level: {e}")))?;
+            changed.push("log.level".to_owned());
+        }
+        if old.limits != new.limits {
+            changed.push("limits".to_owned());
+        }
+        if old.groups != new.groups {
+            changed.push("tls.groups".to_owned());
+        }
+        if *self.profiles() != profiles {
+            changed.push("profiles".to_owned());
+        }
+        self.adopt(new, profiles);
+        tracing::info!(?changed, "configuration reloaded");
+        Ok(changed)
+    }
+
+    /// Takes up the issuer that `issuer rotate` left in the state directory.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged; then the old issuer goes on signing.
+    pub fn adopt_issuer(&self) -> Result<(), Refused> {
+        let keys = KeySet::open(self.state(), self.unlock(), self.now())
+            .map_err(|e| Refused::Issuer(e.to_string()))?;
+        if keys.root().der() != self.keys().root().der() {
+            return Err(Refused::Issuer("the root certificate changed: restart needed".into()));
+        }
+        tracing::info!(ends = %keys.issuer().validity().not_after(), "a new issuer signs");
+        self.adopt_keys(keys);
+        Ok(())
+    }
+}
+
+/// The first key that differs and that a running process cannot change.
+fn fixed_key_changed(old: &Config, new: &Config) -> Option<&'static str> {
+    [
+        ("trust_domain", old.trust_domain != new.trust_domain),
+        ("listen", old.listen != new.listen),
+        ("ops_listen", old.ops_listen != new.ops_listen),
+        ("url", old.url != new.url),
+        ("state", old.state.path() != new.state.path()),
+        ("profiles", old.profiles != new.profiles),
+        ("store.engine", old.engine != new.engine),
+        ("log.format", old.log_format != new.log_format),
+        ("limits.store_queue", old.limits.store_queue != new.limits.store_queue),
+    ]
+    .into_iter()
+    .find_map(|(key, changed)| changed.then_some(key))
+}

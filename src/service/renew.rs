@@ -1,0 +1,128 @@
+//! Renewing: the certificate proves who asks, the book says what they get (DESIGN §3). The old certificate
+//! grants nothing by itself.
+
+use countersign_identity::Serial;
+use countersign_issuance::{
+    Act, LedgerError, LedgerRefusal, OnClone, ProvenKey, Registration, Source, approve,
+};
+use countersign_store::{Door, LineageState, Machine, MachineStatus, Pending, Presentation, Standing};
+
+use super::{Ca, Granted, Refused};
+
+/// What a machine brings, after its certificate was verified.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    /// The serial of the certificate it presented.
+    pub presented: Serial,
+    /// The request for the next one, DER.
+    pub csr: Vec<u8>,
+    /// Where it came from.
+    pub source: Source,
+}
+
+impl Ca {
+    /// The next certificate of a lineage. Registration, status and profile are read anew each time (invariant 3).
+    ///
+    /// # Errors
+    /// Every reason not to issue.
+    pub async fn renew(&self, renewal: Renewal) -> Result<Granted, Refused> {
+        let standing = self
+            .book()
+            .standing(renewal.presented)?
+            .ok_or_else(|| Refused::CertificateUnknown(renewal.presented.to_string()))?;
+        let id = standing.issuance.spiffe_id.clone();
+        self.rates().identity(&id).map_err(|wait| Refused::TooOften {
+            limit: self.limits().renewals_per_minute_per_identity,
+            retry_after: wait.as_secs() + 1,
+            id,
+        })?;
+        let (machine, registration) = self.entitled(&standing, renewal.source).await?;
+        let key = ProvenKey::from_csr(&renewal.csr, self.algorithms())?;
+        if let Some(pending) = standing.pending.as_ref().filter(|p| p.key_hash == key.key_hash())
+            && let Some(granted) = self.pending_again(&machine, pending)?
+        {
+            return Ok(granted);
+        }
+        let profile = self.profile(&registration.profile)?;
+        let keys = self.keys();
+        let house = self.house(&keys);
+        let act =
+            Act::Renew { machine: machine.id, presented: renewal.presented, source: renewal.source };
+        let issued = approve(key, &registration, &profile, &house, self.now())?
+            .prepare(self.new_serial(), machine.lineage, &house)?
+            .record(self.book(), act)
+            .await?
+            .sign(keys.signer(), self.book())
+            .await?;
+        self.metrics().count_issued("renew");
+        tracing::debug!(machine = %machine.id, serial = %issued.serial(), "renewed");
+        Ok(Granted::new(machine.id, issued.validity(), &profile, issued.der(), keys.issuer().der()))
+    }
+
+    /// An expired certificate of ours was shown: worth an event, never an accusation.
+    pub async fn note_expired(&self, presented: Serial, source: Source) {
+        let door = Door::Renewal { on_clone: OnClone::Report, source };
+        if let Err(error) = self.book().present(presented, door, self.now()).await {
+            tracing::warn!(%error, serial = %presented, "an expired certificate was shown and not written down");
+        }
+    }
+
+    /// The machine and registration behind a certificate that may renew.
+    async fn entitled(&self, standing: &Standing, source: Source) -> Result<(Machine, Registration), Refused> {
+        let issuance = &standing.issuance;
+        let serial = issuance.serial;
+        let machine = standing.machine.clone().ok_or_else(|| Refused::CertificateUnknown(serial.to_string()))?;
+        let refusal = match machine.status {
+            MachineStatus::Active => None,
+            MachineStatus::Held => Some(LedgerRefusal::MachineHeld),
+            MachineStatus::Suspended => Some(LedgerRefusal::MachineSuspended),
+            MachineStatus::Removed => Some(LedgerRefusal::MachineRemoved),
+            MachineStatus::Replaced => Some(LedgerRefusal::MachineReplaced),
+            MachineStatus::Revoked => Some(LedgerRefusal::CertificateRevoked),
+        };
+        if let Some(refusal) = refusal {
+            return Err(LedgerError::Refused(refusal).into());
+        }
+        if !matches!(standing.lineage, Some(LineageState::Confirmed | LineageState::Pending)) {
+            return Err(self.older(standing, source).await?);
+        }
+        if issuance.revoked.is_some() {
+            let id = issuance.spiffe_id.clone();
+            return Err(Refused::CertificateRevoked { id, serial: serial.to_string() });
+        }
+        match standing.registration.clone() {
+            Some(registration) => Ok((machine, registration)),
+            None => Err(LedgerError::Refused(LedgerRefusal::RegistrationGone).into()),
+        }
+    }
+
+    /// A certificate that is neither confirmed nor pending: the book judges whether a second holder is about.
+    async fn older(&self, standing: &Standing, source: Source) -> Result<Refused, Refused> {
+        let issuance = &standing.issuance;
+        let on_clone = self.profile(&issuance.profile)?.on_clone();
+        let door = Door::Renewal { on_clone, source };
+        let id = issuance.spiffe_id.clone();
+        let serial = issuance.serial.to_string();
+        Ok(match self.book().present(issuance.serial, door, self.now()).await? {
+            // Another request changed the lineage between our look and the book's.
+            Presentation::Current { .. } | Presentation::Confirmed { .. } | Presentation::NotActive { .. } => {
+                LedgerError::Refused(LedgerRefusal::LineageMoved).into()
+            }
+            Presentation::Revoked { .. } => Refused::CertificateRevoked { id, serial },
+            Presentation::Unknown => Refused::CertificateUnknown(serial),
+            Presentation::Clone { action, .. } => {
+                tracing::warn!(%id, serial, ?action, "two holders of one lineage");
+                Refused::Superseded { id }
+            }
+            Presentation::Expired { .. } | Presentation::Older { .. } => Refused::Superseded { id },
+        })
+    }
+
+    /// Same confirmed certificate and same new key: the pending certificate again (DESIGN §3 Lineage).
+    fn pending_again(&self, machine: &Machine, pending: &Pending) -> Result<Option<Granted>, Refused> {
+        match self.book().issuance(pending.serial)? {
+            Some(kept) => self.granted_before(&self.keys(), machine.id, &kept),
+            None => Ok(None),
+        }
+    }
+}

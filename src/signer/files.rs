@@ -1,0 +1,56 @@
+//! Files that must be whole and durable, or not there: written, synced, and their directory synced too.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::Path,
+};
+
+/// Writes a new file of mode 0600; an existing one is refused.
+///
+/// # Errors
+/// What the system says.
+pub fn create_secret(path: &Path, content: &[u8]) -> io::Result<()> {
+    create(path, content, 0o600)
+}
+
+/// Writes a new file of mode 0644; an existing one is refused.
+///
+/// # Errors
+/// What the system says.
+pub fn create_public(path: &Path, content: &[u8]) -> io::Result<()> {
+    create(path, content, 0o644)
+}
+
+fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    sync_parent(path)
+}
+
+/// A directory of mode 0700, with those above it that are missing.
+///
+/// # Errors
+/// What the system says.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    sync_parent(path)
+}
+
+/// Makes a new directory visible at `to` in one step, or not at all.
+///
+/// # Errors
+/// What the system says.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
