@@ -16,9 +16,9 @@ use crate::store::{Store, StoreResult};
 use crate::{
     Actor, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance, IssuanceFilter,
     IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation, PolicyRecord,
-    Presentation, Redemption, Revoked, RevokedSerial, Standing, StoreError, StoredEvent, Target, Whom,
-    backup, counts, events, expiry, invitations, issuances, keys, lineage, machines, registrations,
-    revocation, standing, trust,
+    Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent,
+    Target, Whom, backup, counts, events, expiry, invitations, issuances, keys, lineage, machines,
+    registrations, revocation, standing, trust,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -363,7 +363,7 @@ impl Store for Book {
         self.committer.query(|view| trust::current_policy(view))
     }
 
-    fn roots(&self) -> StoreResult<Vec<(u64, Arc<[u8]>)>> {
+    fn roots(&self) -> StoreResult<Vec<RootsDocument>> {
         self.committer.query(|view| trust::roots(view))
     }
 

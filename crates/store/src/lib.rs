@@ -79,4 +79,4 @@ pub use registrations::Imported;
 pub use revocation::{Cause, Revocation, Revoked, RevokedSerial, Target};
 pub use standing::{Pending, Standing};
 pub use store::{Store, StoreResult};
-pub use trust::{IssuerRecord, IssuerState, PolicyRecord};
+pub use trust::{IssuerRecord, IssuerState, PolicyRecord, RootsDocument};

@@ -1,7 +1,6 @@
 //! The contract of the book.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp};
 use countersign_issuance::{BoxFuture, Ledger, Registration};
@@ -10,8 +9,8 @@ use tokio::sync::watch;
 use crate::{
     Actor, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
     IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation,
-    PolicyRecord, Presentation, Redemption, Revoked, RevokedSerial, Standing, StoreError, StoredEvent,
-    Target, Whom,
+    PolicyRecord, Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError,
+    StoredEvent, Target, Whom,
 };
 
 /// What a command or a query of the book gives.
@@ -208,8 +207,8 @@ pub trait Store: Ledger {
     /// The policy that applies.
     fn policy(&self) -> StoreResult<Option<PolicyRecord>>;
 
-    /// All roots documents with their versions, the first one first.
-    fn roots(&self) -> StoreResult<Vec<(u64, Arc<[u8]>)>>;
+    /// All roots documents, the first one first.
+    fn roots(&self) -> StoreResult<Vec<RootsDocument>>;
 
     /// The trust sequence, as it becomes durable.
     fn trust_sequence(&self) -> watch::Receiver<u64>;

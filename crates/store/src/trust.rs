@@ -70,6 +70,15 @@ pub struct PolicyRecord {
     pub actor: String,
 }
 
+/// A roots document, exactly as it was signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootsDocument {
+    /// Its version; the first one is 1.
+    pub version: u64,
+    /// Its bytes.
+    pub document: Arc<[u8]>,
+}
+
 /// The trust sequence: how often what verifiers must know has changed.
 pub(crate) fn sequence(rows: &impl Rows) -> Result<u64, StoreError> {
     Ok(rows.record(keys::TRUST)?.unwrap_or_default())
@@ -160,11 +169,11 @@ pub(crate) fn set_policy(
 }
 
 /// All roots documents, the first one first.
-pub(crate) fn roots(rows: &impl Rows) -> Result<Vec<(u64, Arc<[u8]>)>, StoreError> {
+pub(crate) fn roots(rows: &impl Rows) -> Result<Vec<RootsDocument>, StoreError> {
     let mut documents = Vec::new();
     rows.walk_prefix(&[keys::ROOTS], |key, document| {
         let version = keys::tail(key).map(u64::from_be_bytes).unwrap_or_default();
-        documents.push((version, document.clone()));
+        documents.push(RootsDocument { version, document: document.clone() });
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(documents)
@@ -178,10 +187,11 @@ pub(crate) fn add_roots(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (newest, standing) = roots(tx)?.pop().map_or((0, None), |(v, document)| (v, Some(document)));
-    if version == newest && standing.as_deref() == Some(&document) {
+    let standing = roots(tx)?.pop();
+    if standing.as_ref().is_some_and(|last| last.version == version && *last.document == *document) {
         return Ok(());
     }
+    let newest = standing.map_or(0, |last| last.version);
     if version != newest + 1 {
         return Err(Refusal::RootsOutOfOrder { found: version, newest }.into());
     }

@@ -1,0 +1,112 @@
+//! The contract of the book as tests: the suite runs on every engine, then what each engine owes besides.
+
+mod agent;
+mod enrollment;
+mod faults;
+mod house;
+mod lineage;
+mod model;
+mod on_disk;
+mod registrations;
+mod revocation;
+mod upkeep;
+
+use countersign_store::Options;
+
+/// Options whose randomness is a counter: tests compare books octet by octet.
+fn options() -> Options {
+    let mut counter = 0_u8;
+    Options::new(Box::new(move |octets| {
+        counter = counter.wrapping_add(1);
+        octets.fill(counter);
+    }))
+}
+
+/// Runs each case on each engine.
+macro_rules! conformance {
+    ($($room:ident: $($case:ident)+;)+) => {
+        mod on_memory {
+            $(mod $room {
+                $(#[tokio::test]
+                async fn $case() {
+                    let book = countersign_store::Book::in_memory(crate::options()).unwrap();
+                    crate::$room::$case(&book).await;
+                })+
+            })+
+        }
+        mod on_sled {
+            $(mod $room {
+                $(#[tokio::test]
+                async fn $case() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let book = countersign_store::Book::open(dir.path(), crate::options()).unwrap();
+                    crate::$room::$case(&book).await;
+                })+
+            })+
+        }
+    };
+}
+
+conformance! {
+    enrollment:
+        an_enrolled_machine_stands_with_all_that_a_door_must_know
+        one_invitation_redeemed_by_two_keys_at_once_succeeds_once
+        an_invitation_with_several_uses_serves_so_many_keys
+        an_unknown_expired_or_foreign_invitation_is_refused
+        the_same_key_repeats_an_enrollment_whose_certificate_was_lost
+        an_enrollment_is_not_repeated_once_its_certificate_has_ended
+        a_key_of_an_unexpired_certificate_is_refused
+        a_serial_is_never_given_twice
+        an_enrollment_replaces_the_machine_before_unless_there_may_be_many
+        the_cas_own_certificate_is_recorded_without_a_machine
+        a_refused_command_leaves_nothing
+    ;
+    lineage:
+        a_renewal_is_pending_until_it_is_presented
+        renewing_with_the_pending_certificate_confirms_it_in_the_same_step
+        the_same_new_key_finds_its_pending_certificate
+        a_lost_pending_certificate_is_replaced_for_the_same_key_and_accuses_nobody
+        another_new_key_supersedes_the_pending_one_three_times_at_most
+        two_parallel_renewals_leave_one_pending_certificate
+        an_older_certificate_at_renewal_suspends_the_machine
+        a_superseded_certificate_at_renewal_is_a_clone_too
+        a_clone_that_is_only_reported_changes_nothing
+        a_clone_holds_the_machine_until_it_is_approved
+        an_expired_certificate_is_told_of_and_never_suspends
+        other_doors_accept_older_certificates_and_never_accuse
+        a_restored_copy_cannot_renew_behind_the_machines_back
+        a_renewal_needs_the_registration_as_it_stands_now
+        only_the_machines_own_lineage_renews_it
+    ;
+    registrations:
+        an_invitation_that_differs_from_the_registration_names_the_difference
+        a_name_belongs_to_one_identity_unless_both_share_it
+        a_changed_or_removed_registration_gives_its_names_back
+        an_import_changes_all_or_nothing_and_a_dry_run_nothing
+        removing_a_registration_removes_its_invitations
+        lists_come_in_pieces_that_fit_together
+    ;
+    revocation:
+        a_revoked_machine_is_listed_and_never_renews_again
+        a_revoked_serial_ends_that_certificate_alone
+        lineages_keys_and_identities_are_revoked_with_all_they_have
+        a_dry_run_says_what_would_be_revoked_and_revokes_nothing
+        what_is_unknown_or_expired_cannot_be_revoked
+        a_suspended_machine_is_listed_until_it_resumes
+        a_removed_machine_is_revoked_and_gone_for_good
+    ;
+    upkeep:
+        expired_issuances_leave_in_whole_partitions
+        a_revoked_line_leaves_with_its_certificate
+        an_invitation_leaves_when_nobody_can_use_or_repeat_it
+        machines_leave_when_they_have_ended_or_can_no_longer_recover
+        issuances_are_found_by_machine_and_end
+        events_are_canonical_numbered_without_gaps_and_commit_to_persons
+        one_issuer_is_active_and_the_one_before_retires
+        a_policy_is_applied_once_and_long_ones_are_kept_whole
+        roots_documents_follow_one_another_and_never_go_back
+        the_trust_sequence_rises_with_trust_and_with_nothing_else
+        a_backup_restores_the_same_book
+        a_damaged_or_cut_backup_is_refused_before_it_writes
+    ;
+}

@@ -1,0 +1,148 @@
+//! The book in a directory: it outlives its process, belongs to one, and says what is wrong with the place.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use countersign_store::engine::{Change, Engine, SledEngine, Value};
+use countersign_store::{Book, Store, StoreError};
+
+use crate::agent::{Desk, OPERATOR};
+use crate::house::{noon, registration};
+
+fn open(dir: &Path) -> Result<Book, StoreError> {
+    Book::open(dir, crate::options())
+}
+
+/// Copies the files as they are, as a process that is killed leaves them.
+fn killed_copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            killed_copy(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reopened_book_is_the_same_book() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = open(dir.path()).unwrap();
+    let desk = Desk { book: &book, now: noon() };
+    let mut agent = desk.enroll(&registration("/payments")).await;
+    desk.renew(&mut agent).await.unwrap();
+    desk.revoke(countersign_store::Target::Serial(agent.serial)).await;
+    let before = (book.standing(agent.serial).unwrap(), book.events(0, 99).unwrap(), book.counts().unwrap());
+    drop(book);
+    let book = open(dir.path()).unwrap();
+    let after = (book.standing(agent.serial).unwrap(), book.events(0, 99).unwrap(), book.counts().unwrap());
+    assert_eq!(before, after);
+    assert_eq!(*book.trust_sequence().borrow(), 1, "the sequence goes on where it was");
+}
+
+/// Invariant 2.
+#[tokio::test]
+async fn what_was_answered_is_in_the_files_at_that_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = dir.path().join("live");
+    let book = open(&live).unwrap();
+    for n in 0..8 {
+        let desk = Desk { book: &book, now: noon() };
+        let agent = desk.enroll(&registration(&format!("/n{n}"))).await;
+        let copy = dir.path().join(format!("copy{n}"));
+        killed_copy(&live, &copy);
+        let after_kill = open(&copy).unwrap();
+        assert_eq!(after_kill.standing(agent.serial).unwrap(), book.standing(agent.serial).unwrap());
+        assert_eq!(after_kill.counts().unwrap(), book.counts().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_book_belongs_to_one_process_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let _book = open(dir.path()).unwrap();
+    let refusal = open(dir.path()).unwrap_err();
+    assert_eq!(refusal, StoreError::Locked { dir: dir.path().display().to_string() });
+    assert!(refusal.to_string().contains("stop that one"), "{refusal}");
+}
+
+#[test]
+fn a_place_that_cannot_hold_a_book_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    let refusal = open(&file).unwrap_err();
+    assert!(matches!(&refusal, StoreError::CannotOpen { dir, .. } if *dir == file.display().to_string()), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_book_of_a_newer_version_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()).unwrap());
+    let engine = SledEngine::open(dir.path()).unwrap();
+    let newer = Some(Value::from(&[2_u8][..]));
+    engine.apply(&[Change { key: b"Xformat".to_vec(), old: None, new: newer }]).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    let refusal = open(dir.path()).unwrap_err();
+    assert!(refusal.to_string().contains("found layout 2, expected 1"), "{refusal}");
+}
+
+/// Invariant 8.
+#[tokio::test]
+async fn the_files_are_their_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("state/book");
+    let book = open(&at).unwrap();
+    let file = dir.path().join("backup");
+    book.backup(&file).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&at), mode(&at.join("db")), mode(&file)), (0o700, 0o600, 0o600));
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_written_says_so_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = open(&dir.path().join("book")).unwrap();
+    let refusal = book.backup(&dir.path().join("nowhere/backup")).unwrap_err();
+    assert!(refusal.to_string().contains("nowhere/backup"), "{refusal}");
+    let over_a_directory = dir.path().join("taken");
+    fs::create_dir(&over_a_directory).unwrap();
+    book.backup(&over_a_directory).unwrap_err();
+    assert!(!dir.path().join("taken.partial").exists());
+    book.backup(&dir.path().join("backup")).unwrap();
+}
+
+#[tokio::test]
+async fn long_rows_stay_in_the_file_that_is_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = open(dir.path()).unwrap();
+    for n in 0..40_u8 {
+        let text = format!("# policy {n}\n").repeat(20_000);
+        book.set_policy([n; 32], text, OPERATOR, noon()).await.unwrap();
+    }
+    let spilled = fs::read_dir(dir.path().join("blobs")).map_or(0, Iterator::count);
+    assert_eq!(spilled, 0, "sled keeps long messages in files of their own, which we do not sync");
+}
+
+#[test]
+fn rows_of_every_length_are_read_back_replaced_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = SledEngine::open(dir.path()).unwrap();
+    let row = |length: usize| Value::from(vec![length as u8; length]);
+    let mut old: Option<Value> = None;
+    for length in [0, 1, 3071, 3072, 3073, 9216, 6144, 512 * 1024, 3072, 6145, 10] {
+        let new = Some(row(length));
+        engine.apply(&[Change { key: b"Pk".to_vec(), old: old.clone(), new: new.clone() }]).unwrap();
+        assert_eq!(engine.get(b"Pk").unwrap(), new, "{length} octets");
+        assert_eq!(engine.scan(b"P", b"Q", 9).unwrap(), [(b"Pk".to_vec(), row(length))]);
+        old = new;
+    }
+    let left = engine.scan(&[0xff], &[0xff, 0xff, 0xff], 9).unwrap();
+    assert_eq!(left, [], "no continuation outlives its row");
+    engine.apply(&[Change { key: b"Pk".to_vec(), old, new: None }]).unwrap();
+    assert_eq!(engine.get(b"Pk").unwrap(), None);
+}

@@ -1,0 +1,122 @@
+//! Revocation: every way of naming what must no longer be believed.
+
+use countersign_issuance::{LedgerError, LedgerRefusal, Machines, Registration};
+use countersign_store::{
+    Book, Cause, Door, MachineFilter, MachineStatus, Presentation, Refusal, Store, StoreError, Target, Whom,
+};
+
+use crate::agent::{Desk, OPERATOR};
+use crate::house::{HOUR, noon, registration};
+
+const fn refused(why: LedgerRefusal) -> LedgerError {
+    LedgerError::Refused(why)
+}
+
+pub(crate) async fn a_revoked_machine_is_listed_and_never_renews_again(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let mut agent = desk.enroll(&registration("/payments")).await;
+    let old = desk.renew(&mut agent).await.unwrap();
+    let trust = desk.trust();
+    let mut serials = desk.revoke(Target::Machine(agent.machine)).await;
+    serials.sort();
+    assert_eq!(serials, [old, agent.serial]);
+    assert!(desk.is_listed(old) && desk.is_listed(agent.serial));
+    assert_eq!(desk.trust(), trust + 1);
+    assert_eq!(desk.machine(&agent).status, MachineStatus::Revoked);
+    assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::MachineRemoved)));
+    let shown = desk.present(agent.serial, Door::Other).await;
+    assert_eq!(shown, Presentation::NotActive { machine: agent.machine, status: MachineStatus::Revoked });
+    let issuance = book.issuance(old).unwrap().unwrap().issuance;
+    assert_eq!(issuance.revoked.unwrap().cause, Cause::Ordered);
+    let again = book.revoke(Target::Machine(agent.machine), String::new(), false, OPERATOR, noon()).await;
+    assert!(matches!(again, Err(StoreError::Refused(Refusal::NothingToRevoke { .. }))));
+}
+
+pub(crate) async fn a_revoked_serial_ends_that_certificate_alone(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let mut agent = desk.enroll(&registration("/payments")).await;
+    desk.revoke(Target::Serial(agent.serial)).await;
+    let shown = desk.present(agent.serial, Door::Other).await;
+    assert_eq!(shown, Presentation::Revoked { cause: Cause::Ordered });
+    assert_eq!(desk.machine(&agent).status, MachineStatus::Active);
+    assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::CertificateRevoked)));
+}
+
+pub(crate) async fn lineages_keys_and_identities_are_revoked_with_all_they_have(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let many = Registration { machines: Machines::Many, ..registration("/web") };
+    let hash = desk.invite(&many, 4).await;
+    let mut agents = Vec::new();
+    for _ in 0..4 {
+        agents.push(desk.enroll_by(&many, hash, crate::house::key()).await.unwrap());
+    }
+    assert_eq!(desk.revoke(Target::Lineage(agents[0].lineage)).await, [agents[0].serial]);
+    assert_eq!(desk.machine(&agents[0]).status, MachineStatus::Revoked);
+    assert_eq!(desk.revoke(Target::Key(agents[1].key_hash())).await, [agents[1].serial]);
+    assert_eq!(desk.machine(&agents[1]).status, MachineStatus::Active);
+    let mut rest = desk.revoke(Target::Identity(many.id.clone())).await;
+    rest.sort();
+    assert_eq!(rest, [agents[2].serial, agents[3].serial]);
+    let revoked = MachineFilter { status: Some(MachineStatus::Revoked), identity: Some(many.id) };
+    assert_eq!(book.machines(&revoked, None, 10).unwrap().items.len(), 4);
+}
+
+pub(crate) async fn a_dry_run_says_what_would_be_revoked_and_revokes_nothing(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let agent = desk.enroll(&registration("/payments")).await;
+    let (events, trust) = (desk.kinds(), desk.trust());
+    let would =
+        book.revoke(Target::Machine(agent.machine), String::new(), true, OPERATOR, noon()).await.unwrap();
+    assert_eq!((would.serials, would.machines), (vec![agent.serial], vec![agent.machine]));
+    assert!(!desk.is_listed(agent.serial));
+    assert_eq!((desk.kinds(), desk.trust()), (events, trust));
+}
+
+pub(crate) async fn what_is_unknown_or_expired_cannot_be_revoked(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let agent = desk.enroll(&registration("/payments")).await;
+    let later = noon() + HOUR * 2;
+    let none =
+        book.revoke(Target::Serial(agent.serial), String::new(), false, OPERATOR, later).await.unwrap_err();
+    assert_eq!(none.to_string(), format!("no live certificate has the serial {}", agent.serial));
+    let stranger = crate::house::machine_from(u64::MAX);
+    let none =
+        book.revoke(Target::Machine(stranger), String::new(), false, OPERATOR, noon()).await.unwrap_err();
+    assert_eq!(none, StoreError::Refused(Refusal::MachineUnknown { id: stranger }));
+}
+
+pub(crate) async fn a_suspended_machine_is_listed_until_it_resumes(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let mut agent = desk.enroll(&registration("/payments")).await;
+    let old = desk.renew(&mut agent).await.unwrap();
+    desk.revoke(Target::Serial(old)).await;
+    let trust = desk.trust();
+    let whom = Whom::Machine(agent.machine);
+    book.suspend(whom.clone(), "lost".into(), OPERATOR, noon()).await.unwrap();
+    assert!(desk.is_listed(agent.serial));
+    assert_eq!(desk.trust(), trust + 1);
+    assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::MachineSuspended)));
+    let twice = book.suspend(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap_err();
+    assert!(matches!(twice, StoreError::Refused(Refusal::WrongStatus { .. })), "{twice}");
+
+    book.resume(whom, "found".into(), OPERATOR, noon()).await.unwrap();
+    assert!(!desk.is_listed(agent.serial));
+    assert!(desk.is_listed(old), "resuming never un-revokes");
+    assert_eq!(desk.trust(), trust + 2);
+    desk.renew(&mut agent).await.unwrap();
+}
+
+pub(crate) async fn a_removed_machine_is_revoked_and_gone_for_good(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let mut agent = desk.enroll(&registration("/payments")).await;
+    let whom = Whom::Identity(agent.registration.id.clone());
+    let removed = book.remove_machines(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+    assert_eq!(removed, [agent.machine]);
+    assert!(desk.is_listed(agent.serial));
+    assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::MachineRemoved)));
+    let back = book.resume(whom, String::new(), OPERATOR, noon()).await.unwrap_err();
+    assert!(matches!(back, StoreError::Refused(Refusal::WrongStatus { found: MachineStatus::Removed, .. })));
+    let nobody = Whom::Identity(registration("/nobody").id);
+    let none = book.suspend(nobody, String::new(), OPERATOR, noon()).await.unwrap_err();
+    assert!(matches!(none, StoreError::Refused(Refusal::NoMachineOf { .. })));
+}
