@@ -10,7 +10,7 @@ use super::{
     result_file::{Existing, ResultFile},
 };
 
-/// Writes a consistent copy of a running CA's book and state into one file, readable by its owner only.
+/// Write a consistent copy of a running CA's book and state into one file, readable by its owner only.
 ///
 /// The copy holds the CA's keys as they are at rest: encrypted, with the secret that unlocks the online ones beside
 /// them. Keep it as you keep the CA's own disk. An existing file is never overwritten.

@@ -13,6 +13,7 @@ use super::{
     result_file::{Existing, ResultFile},
 };
 
+/// See or save the trust bundle: the roots others verify our machines with.
 #[derive(Args, Debug)]
 pub(crate) struct BundleArgs {
     #[command(flatten)]
@@ -39,8 +40,9 @@ pub(crate) fn run(args: BundleArgs, out: &Output) -> Result<(), CliError> {
     match args.command {
         BundleCommand::Export { file } if file != Path::new("-") => {
             let mut to = ResultFile::begin(&file, 0o644, Existing::Replace)?;
-            to.write_all(text.as_bytes())
-                .map_err(|error| CliError::failed(format_args!("cannot write {}: {error}", file.display())))?;
+            to.write_all(text.as_bytes()).map_err(|error| {
+                CliError::failed(format_args!("cannot write {}: {error}", file.display()))
+            })?;
             to.finish()?;
             out.note(format_args!("{} holds the trust bundle", file.display()));
         }

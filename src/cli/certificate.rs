@@ -118,7 +118,8 @@ struct Names {
 impl Names {
     fn of(parsed: &X509Certificate<'_>) -> Result<Self, String> {
         let mut names = Self::default();
-        let found = parsed.subject_alternative_name().map_err(|_| "its subjectAltName extension is broken")?;
+        let found =
+            parsed.subject_alternative_name().map_err(|_| "its subjectAltName extension is broken")?;
         for name in found.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default() {
             match name {
                 GeneralName::URI(uri) if names.spiffe_id.is_none() && uri.parse::<SpiffeId>().is_ok() => {
@@ -134,7 +135,10 @@ impl Names {
 }
 
 fn address(octets: &[u8]) -> Option<IpAddr> {
-    <[u8; 4]>::try_from(octets).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+    <[u8; 4]>::try_from(octets)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from))
+        .ok()
 }
 
 fn role(parsed: &X509Certificate<'_>, ca: bool, spiffe_id: Option<&str>) -> &'static str {
@@ -165,7 +169,8 @@ fn serial(octets: &[u8]) -> String {
 
 fn key(parsed: &X509Certificate<'_>) -> String {
     let spki = parsed.public_key();
-    let curve = spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
+    let curve =
+        spki.algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
     match (spki.algorithm.algorithm.to_id_string().as_str(), curve.as_deref()) {
         ("1.2.840.10045.2.1", Some("1.2.840.10045.3.1.7")) => "ECDSA P-256".to_owned(),
         ("1.2.840.10045.2.1", Some("1.3.132.0.34")) => "ECDSA P-384".to_owned(),

@@ -46,7 +46,8 @@ impl Query {
     }
 
     fn target(&self, path: &str) -> String {
-        let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
+        let pairs: Vec<_> =
+            self.0.iter().map(|(name, value)| format!("{name}={}", percent_encoded(value))).collect();
         if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
     }
 }
@@ -137,7 +138,8 @@ impl Client {
             while let Some(frame) = timeout(PATIENCE, response.frame()).await.map_err(|_| silent(socket))? {
                 let frame = frame.map_err(|error| broken(socket, &error))?;
                 let Ok(data) = frame.into_data() else { continue };
-                to.write_all(&data).map_err(|error| CliError::failed(format_args!("cannot write: {error}")))?;
+                to.write_all(&data)
+                    .map_err(|error| CliError::failed(format_args!("cannot write: {error}")))?;
                 total += data.len() as u64;
                 written(total);
             }
@@ -145,7 +147,12 @@ impl Client {
         })
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: Method, target: &str, body: Option<Bytes>) -> Result<T, CliError> {
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &str,
+        body: Option<Bytes>,
+    ) -> Result<T, CliError> {
         let answer = self.send(method, target, body, "application/json")?;
         serde_json::from_slice(&answer).map_err(|error| self.not_understood(error))
     }
@@ -172,14 +179,18 @@ impl Client {
         body: Option<Bytes>,
         accept: &'static str,
     ) -> Result<Request<Full<Bytes>>, CliError> {
-        let request = Request::builder().method(method).uri(target).header(HOST, "localhost").header(ACCEPT, accept);
+        let request =
+            Request::builder().method(method).uri(target).header(HOST, "localhost").header(ACCEPT, accept);
         let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
         request.body(Full::new(body.unwrap_or_default())).map_err(CliError::usage)
     }
 
     fn not_understood(&self, what: impl std::fmt::Display) -> CliError {
-        CliError::failed(format_args!("the CA at {} answered with something unexpected: {what}", self.socket.display()))
-            .hint("are this program and the running CA of the same version?")
+        CliError::failed(format_args!(
+            "the CA at {} answered with something unexpected: {what}",
+            self.socket.display()
+        ))
+        .hint("are this program and the running CA of the same version?")
     }
 }
 
@@ -222,8 +233,10 @@ fn to_json(body: &impl Serialize) -> Result<Bytes, CliError> {
 fn not_connected(socket: &Path, error: &io::Error) -> CliError {
     let place = socket.display();
     match error.kind() {
-        io::ErrorKind::NotFound => CliError::unreachable(format_args!("no CA is running: there is no socket {place}"))
-            .hint("is `countersign serve` running?"),
+        io::ErrorKind::NotFound => {
+            CliError::unreachable(format_args!("no CA is running: there is no socket {place}"))
+                .hint("is `countersign serve` running?")
+        }
         io::ErrorKind::ConnectionRefused => {
             CliError::unreachable(format_args!("no CA is running: nobody listens on {place}"))
                 .hint("is `countersign serve` running?")
@@ -260,7 +273,7 @@ fn percent_encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead as _, BufReader, Read as _},
+        io::BufReader,
         os::unix::net::UnixListener,
         thread::{self, JoinHandle},
     };
@@ -277,11 +290,15 @@ mod tests {
             let (stream, _) = listener.accept().unwrap();
             let mut from = BufReader::new(stream.try_clone().unwrap());
             let mut to = stream;
-            answers.iter().map(|(status, body)| {
-                let request = read_request(&mut from);
-                write!(to, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-                request
-            }).collect()
+            answers
+                .iter()
+                .map(|(status, body)| {
+                    let request = read_request(&mut from);
+                    write!(to, "HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                        .unwrap();
+                    request
+                })
+                .collect()
         });
         (dir, socket, seen)
     }
@@ -329,14 +346,21 @@ mod tests {
         let (_dir, socket, seen) = ca(&[(200, r#"{"items":[1,2],"next":"2"}"#)]);
         let mut all = Vec::new();
         let client = Client::connect(&socket).unwrap();
-        client.each("/list", &Query::default(), Some(2), |n: u32| { all.push(n); Ok(()) }).unwrap();
+        client
+            .each("/list", &Query::default(), Some(2), |n: u32| {
+                all.push(n);
+                Ok(())
+            })
+            .unwrap();
         assert_eq!((all, seen.join().unwrap()), (vec![1, 2], vec!["GET /list?limit=2 HTTP/1.1".to_owned()]));
     }
 
     #[test]
     fn a_problem_document_becomes_the_error_it_describes() {
-        let (_dir, socket, _) =
-            ca(&[(409, r#"{"status":409,"code":"name_taken","detail":"a.example belongs to another","hint":"use --shared"}"#)]);
+        let (_dir, socket, _) = ca(&[(
+            409,
+            r#"{"status":409,"code":"name_taken","detail":"a.example belongs to another","hint":"use --shared"}"#,
+        )]);
         let error = Client::connect(&socket).unwrap().post::<()>("/x", &1).unwrap_err();
         assert_eq!(error.to_string(), "a.example belongs to another (name_taken)");
         assert_eq!((error.kind(), error.advice()), (Kind::Refused, Some("use --shared")));
@@ -354,7 +378,10 @@ mod tests {
     fn a_ca_that_is_not_there_is_unreachable() {
         let dir = tempfile::tempdir().unwrap();
         let absent = Client::connect(&dir.path().join("admin.sock")).err().unwrap();
-        assert_eq!((absent.kind(), absent.advice()), (Kind::Unreachable, Some("is `countersign serve` running?")));
+        assert_eq!(
+            (absent.kind(), absent.advice()),
+            (Kind::Unreachable, Some("is `countersign serve` running?"))
+        );
         let left_over = dir.path().join("left-over.sock");
         drop(UnixListener::bind(&left_over).unwrap());
         assert_eq!(Client::connect(&left_over).err().unwrap().kind(), Kind::Unreachable);

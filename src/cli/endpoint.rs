@@ -83,8 +83,14 @@ impl HostPort {
         }
         Ok(Met {
             chain: tls.peer_certificates().map(<[_]>::to_vec).unwrap_or_default(),
-            group: tls.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
-            suite: tls.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
+            group: tls
+                .negotiated_key_exchange_group()
+                .map(|group| format!("{:?}", group.name()))
+                .unwrap_or_default(),
+            suite: tls
+                .negotiated_cipher_suite()
+                .map(|suite| format!("{:?}", suite.suite()))
+                .unwrap_or_default(),
             asks_for_certificate: asked.load(Ordering::Relaxed),
             authority: self.to_string(),
             stream: StreamOwned::new(tls, tcp),
@@ -101,7 +107,8 @@ impl HostPort {
             match TcpStream::connect_timeout(&address, PATIENCE) {
                 Ok(stream) => {
                     // A socket that takes no time limit only makes the wait longer.
-                    let _ = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
+                    let _ =
+                        stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
                     return Ok(stream);
                 }
                 Err(error) => last = Some(error),
@@ -132,7 +139,10 @@ pub(crate) fn head(
     let text = String::from_utf8_lossy(&answer);
     let (head, _) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    let date = head.lines().filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("date"));
+    let date = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("date"));
     Some((status, date.map(|(_, value)| value.trim().to_owned())))
 }
 
@@ -221,7 +231,9 @@ mod tests {
 
     #[test]
     fn names_and_addresses_with_a_port_are_understood() {
-        for (text, host) in [("ca.example:8443", "ca.example"), ("[::1]:1", "::1"), ("https://127.0.0.1:2/", "127.0.0.1")] {
+        for (text, host) in
+            [("ca.example:8443", "ca.example"), ("[::1]:1", "::1"), ("https://127.0.0.1:2/", "127.0.0.1")]
+        {
             assert_eq!(text.parse::<HostPort>().unwrap().host(), host);
         }
         for text in ["ca.example", "ca.example:port", ":1", "a b:1", "ca.example:99999"] {

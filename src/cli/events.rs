@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{CaArgs, CliError, Output, client::Query, listing};
 
+/// See what happened, as the CA wrote it down.
 #[derive(Args, Debug)]
 pub(crate) struct EventsArgs {
     #[command(flatten)]
@@ -57,7 +58,8 @@ mod tests {
     #[test]
     fn a_row_holds_every_field_once() {
         let event: Event =
-            serde_json::from_str(r#"{"v":1,"seq":7,"time":"t","kind":"issued","serial":"0a","uses":2}"#).unwrap();
+            serde_json::from_str(r#"{"v":1,"seq":7,"time":"t","kind":"issued","serial":"0a","uses":2}"#)
+                .unwrap();
         assert_eq!(row(&event), ["7", "t", "issued", "serial=0a uses=2"]);
     }
 }

@@ -34,7 +34,8 @@ impl CaArgs {
     pub(crate) fn load(&self) -> Result<Config, CliError> {
         let path = self.path()?;
         Config::load(&path).map_err(|error| {
-            CliError::refused(error).hint(format_args!("`countersign check --config {}` says more", path.display()))
+            CliError::refused(error)
+                .hint(format_args!("`countersign check --config {}` says more", path.display()))
         })
     }
 
@@ -49,7 +50,8 @@ fn find(
     variable: Option<PathBuf>,
     is_file: impl Fn(&Path) -> bool,
 ) -> Result<PathBuf, CliError> {
-    let named = flag.map(|path| (path.to_owned(), "--config")).or(variable.map(|path| (path, "$COUNTERSIGN_CONFIG")));
+    let named =
+        flag.map(|path| (path.to_owned(), "--config")).or(variable.map(|path| (path, "$COUNTERSIGN_CONFIG")));
     if let Some((path, by)) = named {
         return if is_file(&path) {
             Ok(path)
@@ -71,9 +73,11 @@ mod tests {
     use super::*;
 
     fn found(flag: Option<&str>, variable: Option<&str>, files: &[&str]) -> Result<String, String> {
-        find(flag.map(Path::new), variable.map(PathBuf::from), |path| files.iter().any(|f| path == Path::new(f)))
-            .map(|path| path.display().to_string())
-            .map_err(|error| error.to_string())
+        find(flag.map(Path::new), variable.map(PathBuf::from), |path| {
+            files.iter().any(|f| path == Path::new(f))
+        })
+        .map(|path| path.display().to_string())
+        .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -87,8 +91,13 @@ mod tests {
 
     #[test]
     fn a_named_file_that_is_missing_is_never_passed_over() {
-        assert_eq!(found(Some("gone"), None, &[NEAR]).unwrap_err(), "--config names gone, which is not a file");
-        assert!(found(None, Some("gone"), &[NEAR]).unwrap_err().starts_with("$COUNTERSIGN_CONFIG names gone"));
+        assert_eq!(
+            found(Some("gone"), None, &[NEAR]).unwrap_err(),
+            "--config names gone, which is not a file"
+        );
+        assert!(
+            found(None, Some("gone"), &[NEAR]).unwrap_err().starts_with("$COUNTERSIGN_CONFIG names gone")
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use countersign_api::{
     paths,
 };
 
-use super::{CaArgs, Client, CliError, Output};
+use super::{CaArgs, CliError, Client, Output};
 
 /// Registrations in one request: about two megabytes, one durable step of the book.
 const GROUP: usize = 10_000;
@@ -19,8 +19,10 @@ const GROUP: usize = 10_000;
 const LONGEST_LINE: u64 = 1 << 20;
 
 pub(crate) fn run(ca: &CaArgs, file: &Path, dry_run: bool, out: &Output) -> Result<(), CliError> {
-    let mut groups = Groups { client: ca.connect()?, dry_run, sum: ImportResponse::default(), group: Vec::new() };
-    let result = read(open(file)?, |registration| groups.take(registration, out)).and_then(|()| groups.send(out));
+    let mut groups =
+        Groups { client: ca.connect()?, dry_run, sum: ImportResponse::default(), group: Vec::new() };
+    let result =
+        read(open(file)?, |registration| groups.take(registration, out)).and_then(|()| groups.send(out));
     out.progress_done();
     let sum = &groups.sum;
     result.map_err(|error| match done(sum) {
@@ -133,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_by_its_number() {
-        let error = ids("{\"spiffe_id\":\"spiffe://td/a\"}\n{\"spiffe_id\":\"spiffe://td/b\",\"dn\":1}\n").unwrap_err();
+        let error = ids("{\"spiffe_id\":\"spiffe://td/a\"}\n{\"spiffe_id\":\"spiffe://td/b\",\"dn\":1}\n")
+            .unwrap_err();
         assert!(error.starts_with("line 2 is no registration: unknown field `dn`"), "{error}");
     }
 }

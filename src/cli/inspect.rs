@@ -16,7 +16,7 @@ use super::{
     verdict::{self, Finding, Roots},
 };
 
-/// Explains a certificate file or a live TLS endpoint: chain, identity, times, what would fail and why.
+/// Explain a certificate file or a live TLS endpoint: chain, identity, times, what would fail and why.
 ///
 /// A file may hold certificates (PEM or DER), a SPIFFE bundle, or an invitation; private keys in it are mentioned and
 /// never shown. Exit code 0 says that it could be read, not that all is well.
@@ -48,9 +48,13 @@ pub(crate) fn run(args: InspectArgs, out: &Output) -> Result<(), CliError> {
 }
 
 fn inspect_file(args: &InspectArgs, file: &Path, now: Timestamp, out: &Output) -> Result<(), CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::failed(format_args!("cannot read {}: {error}", file.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::failed(format_args!("cannot read {}: {error}", file.display()))
+    };
     let content = zeroize::Zeroizing::new(std::fs::read(file).map_err(|error| failed(&error))?);
-    if let Some(invitation) = std::str::from_utf8(&content).ok().and_then(|text| text.parse::<Invitation>().ok()) {
+    if let Some(invitation) =
+        std::str::from_utf8(&content).ok().and_then(|text| text.parse::<Invitation>().ok())
+    {
         show_invitation(&invitation, out);
         return Ok(());
     }
@@ -69,7 +73,12 @@ fn inspect_file(args: &InspectArgs, file: &Path, now: Timestamp, out: &Output) -
     Ok(())
 }
 
-fn inspect_endpoint(args: &InspectArgs, endpoint: &HostPort, now: Timestamp, out: &Output) -> Result<(), CliError> {
+fn inspect_endpoint(
+    args: &InspectArgs,
+    endpoint: &HostPort,
+    now: Timestamp,
+    out: &Output,
+) -> Result<(), CliError> {
     let Met { chain, group, suite, asks_for_certificate, .. } = endpoint.meet(provider())?;
     let facts = read_all(&chain)?;
     let roots = args.bundle.as_deref().map_or(Ok(Roots::Own), read_roots)?;
@@ -90,7 +99,9 @@ fn quantum(group: &str) -> Finding {
     if group.to_ascii_uppercase().contains("MLKEM") {
         Finding::good(format!("the key exchange {group} also holds against a quantum computer of tomorrow"))
     } else {
-        Finding::bad(format!("the key exchange {group} is not post-quantum: what is recorded today may be read one day"))
+        Finding::bad(format!(
+            "the key exchange {group} is not post-quantum: what is recorded today may be read one day"
+        ))
     }
 }
 
@@ -152,13 +163,16 @@ fn show_invitation(invitation: &Invitation, out: &Output) {
 
 fn read_all(chain: &[CertificateDer<'_>]) -> Result<Vec<CertificateFacts>, CliError> {
     let read = |(n, der): (usize, &CertificateDer<'_>)| {
-        CertificateFacts::read(der).map_err(|why| CliError::refused(format_args!("certificate {}: {why}", n + 1)))
+        CertificateFacts::read(der)
+            .map_err(|why| CliError::refused(format_args!("certificate {}: {why}", n + 1)))
     };
     chain.iter().enumerate().map(read).collect()
 }
 
 fn read_roots(bundle: &Path) -> Result<Roots, CliError> {
-    let failed = |error: &dyn std::fmt::Display| CliError::failed(format_args!("cannot read {}: {error}", bundle.display()));
+    let failed = |error: &dyn std::fmt::Display| {
+        CliError::failed(format_args!("cannot read {}: {error}", bundle.display()))
+    };
     let content = std::fs::read(bundle).map_err(|error| failed(&error))?;
     let (roots, _) = certificates(&content).map_err(|error| failed(&error))?;
     Ok(Roots::Given(roots, format!("the roots in {}", bundle.display())))
@@ -173,12 +187,15 @@ fn beside(file: &Path) -> Option<PathBuf> {
 /// The certificates of a file, and in words what else it holds.
 fn certificates(content: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Vec<String>), String> {
     if content.starts_with(b"{") {
-        let bundle: Bundle = serde_json::from_slice(content).map_err(|error| format!("no SPIFFE bundle: {error}"))?;
+        let bundle: Bundle =
+            serde_json::from_slice(content).map_err(|error| format!("no SPIFFE bundle: {error}"))?;
         return Ok((from_bundle(&bundle)?, Vec::new()));
     }
     let text = String::from_utf8_lossy(content);
-    let labels: Vec<_> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----")).collect();
+    let labels: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
+        .collect();
     if labels.is_empty() {
         return Ok(match private_key(content) {
             Some(what) => (Vec::new(), vec![what.to_owned()]),
@@ -196,13 +213,20 @@ fn from_bundle(bundle: &Bundle) -> Result<Vec<CertificateDer<'static>>, String> 
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     let texts = bundle.keys.iter().filter_map(|key| key.x5c.as_ref()?.first());
     texts
-        .map(|text| STANDARD.decode(text).map(CertificateDer::from).map_err(|error| format!("x5c is no base64: {error}")))
+        .map(|text| {
+            STANDARD
+                .decode(text)
+                .map(CertificateDer::from)
+                .map_err(|error| format!("x5c is no base64: {error}"))
+        })
         .collect()
 }
 
 fn aside(label: &str) -> String {
     match label {
-        "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" => "a private key, not encrypted (it is not shown)".to_owned(),
+        "PRIVATE KEY" | "EC PRIVATE KEY" | "RSA PRIVATE KEY" => {
+            "a private key, not encrypted (it is not shown)".to_owned()
+        }
         "ENCRYPTED PRIVATE KEY" => "an encrypted private key (it is not shown)".to_owned(),
         "CERTIFICATE REQUEST" => "a certificate signing request".to_owned(),
         "PUBLIC KEY" => "a public key".to_owned(),

@@ -11,7 +11,7 @@ use countersign_identity::duration;
 
 use super::{CaArgs, CliError, Output, stated::StatedRegistration};
 
-/// Makes an invitation, and the registration behind it if there is none.
+/// Make a one-time invitation and print it, and the registration behind it if there is none.
 ///
 /// If the registration exists, what you state must be what it says; a difference is refused and named, and
 /// `registrations set` changes it. The invitation alone goes to standard output, so that this works:
@@ -48,7 +48,9 @@ pub(crate) fn run(args: InviteArgs, out: &Output) -> Result<(), CliError> {
     }
     out.line(&answer.invitation);
     if answer.registration_created {
-        out.note(format_args!("the registration of {id} is new; `countersign registrations show {id}` shows it"));
+        out.note(format_args!(
+            "the registration of {id} is new; `countersign registrations show {id}` shows it"
+        ));
     }
     out.note(format_args!("redeem it before {}", out.when(&answer.expires)));
     out.note(format_args!("on the machine: {}", enroll_command(&answer.invitation)));

@@ -8,6 +8,7 @@ use countersign_identity::{MachineId, Serial, SpiffeId, duration};
 
 use super::{CaArgs, CliError, Output, client::Query, listing};
 
+/// See the certificates that were issued and have not expired.
 #[derive(Args, Debug)]
 pub(crate) struct IssuedArgs {
     #[command(flatten)]
@@ -58,7 +59,10 @@ struct Filter {
 
 /// A serial as any tool prints it: `openssl` in upper case, browsers with colons.
 pub(crate) fn serial(text: &str) -> Result<Serial, String> {
-    text.replace(':', "").to_ascii_lowercase().parse().map_err(|error: countersign_identity::SerialError| error.to_string())
+    text.replace(':', "")
+        .to_ascii_lowercase()
+        .parse()
+        .map_err(|error: countersign_identity::SerialError| error.to_string())
 }
 
 pub(crate) fn run(args: IssuedArgs, out: &Output) -> Result<(), CliError> {

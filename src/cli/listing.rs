@@ -3,7 +3,7 @@
 use countersign_api::admin::Page;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Client, CliError, Output, client::Query};
+use super::{CliError, Client, Output, client::Query};
 
 /// Shows all items of a list route, up to `limit`. JSON is written as it arrives: a million rows fit in no table but
 /// pass through here.

@@ -14,6 +14,7 @@ use super::{
     reach::{self, Act},
 };
 
+/// See, suspend, resume and remove machines: the holders that enrolled.
 #[derive(Args, Debug)]
 pub(crate) struct MachinesArgs {
     #[command(flatten)]
@@ -89,9 +90,15 @@ pub(crate) fn run(args: MachinesArgs, out: &Output) -> Result<(), CliError> {
             listing::show(&args.ca.connect()?, paths::ADMIN_MACHINES, &query, limit, out, table(out))
         }
         MachinesCommand::Show { machine } => show(&args.ca, &machine, out),
-        MachinesCommand::Suspend(target) => act(&args.ca, MachineAct::Suspend, ("suspend", "suspended"), &target, out),
-        MachinesCommand::Resume(target) => act(&args.ca, MachineAct::Resume, ("resume", "resumed"), &target, out),
-        MachinesCommand::Remove(target) => act(&args.ca, MachineAct::Remove, ("remove", "removed"), &target, out),
+        MachinesCommand::Suspend(target) => {
+            act(&args.ca, MachineAct::Suspend, ("suspend", "suspended"), &target, out)
+        }
+        MachinesCommand::Resume(target) => {
+            act(&args.ca, MachineAct::Resume, ("resume", "resumed"), &target, out)
+        }
+        MachinesCommand::Remove(target) => {
+            act(&args.ca, MachineAct::Remove, ("remove", "removed"), &target, out)
+        }
     }
 }
 
@@ -111,8 +118,7 @@ fn table(out: &Output) -> (&'static [&'static str], impl Fn(&Machine) -> Vec<Str
 
 fn show(ca: &CaArgs, machine: &MachineId, out: &Output) -> Result<(), CliError> {
     let id = machine.to_string();
-    let machine: Machine =
-        listing::one(&ca.connect()?, paths::ADMIN_MACHINES, ("machine", &id), "machine")?;
+    let machine: Machine = listing::one(&ca.connect()?, paths::ADMIN_MACHINES, ("machine", &id), "machine")?;
     if out.is_json() {
         out.json(&machine);
         return Ok(());

@@ -223,7 +223,11 @@ fn render_table(headers: &[&str], rows: Vec<Vec<String>>, terminal: bool) -> Str
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headers.to_vec());
     // Only a terminal has a width; a file or a pipe gets whole lines, one a row.
-    table.set_content_arrangement(if terminal { ContentArrangement::Dynamic } else { ContentArrangement::Disabled });
+    table.set_content_arrangement(if terminal {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    });
     for row in rows {
         table.add_row(row.iter().map(harmless).collect::<Vec<_>>());
     }
@@ -237,7 +241,8 @@ fn render_table(headers: &[&str], rows: Vec<Vec<String>>, terminal: bool) -> Str
 /// strangers.
 fn harmless(text: impl Display) -> String {
     let steers = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let text = text.to_string();
     if !text.contains(steers) {
@@ -288,6 +293,9 @@ mod tests {
     #[test]
     fn a_table_has_one_line_a_row_without_trailing_blanks() {
         let rows = vec![vec!["m-1".into(), "active".into()], vec!["m-22".into(), "held".into()]];
-        assert_eq!(render_table(&["MACHINE", "STATUS"], rows, false), "MACHINE  STATUS\nm-1      active\nm-22     held");
+        assert_eq!(
+            render_table(&["MACHINE", "STATUS"], rows, false),
+            "MACHINE  STATUS\nm-1      active\nm-22     held"
+        );
     }
 }

@@ -5,11 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use countersign_api::{admin::PolicyDocument, paths};
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_policy::{Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure};
+use countersign_policy::{
+    Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure,
+};
 use serde_json::{Value, json};
 
 use super::{CaArgs, CliError, Output};
 
+/// See, check and question the permission policy: which identity may do what.
 #[derive(Args, Debug)]
 pub(crate) struct PolicyArgs {
     #[command(flatten)]
@@ -130,8 +133,11 @@ fn check(file: &Path, out: &Output) -> Result<(), CliError> {
     }
     match failures.len() {
         0 => Ok(()),
-        failed => Err(CliError::refused(format_args!("{failed} expectations of {}'s tests do not hold", file.display()))
-            .hint("`countersign policy explain` shows which rules are about an identity")),
+        failed => Err(CliError::refused(format_args!(
+            "{failed} expectations of {}'s tests do not hold",
+            file.display()
+        ))
+        .hint("`countersign policy explain` shows which rules are about an identity")),
     }
 }
 
@@ -193,7 +199,9 @@ fn known(policy: &Policy, permission: &Permission) -> Result<(), CliError> {
     }
     let declared: Vec<_> = policy
         .services()
-        .flat_map(|(service, permissions)| permissions.map(move |permission| format!("{service}:{permission}")))
+        .flat_map(|(service, permissions)| {
+            permissions.map(move |permission| format!("{service}:{permission}"))
+        })
         .collect();
     Err(CliError::refused(format_args!("no service declares the permission {permission}"))
         .hint(format_args!("declared are {}", declared.join(", "))))

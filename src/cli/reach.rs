@@ -4,7 +4,7 @@ use countersign_api::admin::ActResponse;
 use countersign_identity::SpiffeId;
 use serde::Serialize;
 
-use super::{Client, CliError, Output};
+use super::{CliError, Client, Output};
 
 /// How an act is described to the person.
 pub(crate) struct Act<'a> {
@@ -58,8 +58,10 @@ fn agree(act: &Act<'_>, reached: &ActResponse, out: &Output) -> Result<(), CliEr
     match out.confirm(question) {
         Some(true) => Ok(()),
         Some(false) => Err(CliError::refused("nothing was done")),
-        None => Err(CliError::refused(format_args!("{} names {count} machines, so nothing was done", act.target))
-            .hint("name one machine by its id (`countersign machines list`), or give --all")),
+        None => {
+            Err(CliError::refused(format_args!("{} names {count} machines, so nothing was done", act.target))
+                .hint("name one machine by its id (`countersign machines list`), or give --all"))
+        }
     }
 }
 

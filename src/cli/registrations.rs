@@ -13,13 +13,14 @@ use countersign_api::{
 use countersign_identity::SpiffeId;
 
 use super::{
-    CaArgs, Client, CliError, Output,
+    CaArgs, CliError, Client, Output,
     client::Query,
     import, listing,
     result_file::{Existing, ResultFile},
     stated::StatedRegistration,
 };
 
+/// See and change registrations: which identities may have certificates.
 #[derive(Args, Debug)]
 pub(crate) struct RegistrationsArgs {
     #[command(flatten)]
@@ -195,7 +196,10 @@ fn differences(before: &Registration, after: &Registration) -> Vec<String> {
     let mut lines = Vec::new();
     for name in names {
         let of = |fields: &[(&'static str, String)]| {
-            fields.iter().find(|(other, _)| *other == name).map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
+            fields
+                .iter()
+                .find(|(other, _)| *other == name)
+                .map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
         };
         let line = format!("{name}: {} → {}", of(&before), of(&after));
         if of(&before) != of(&after) && !lines.contains(&line) {

@@ -5,7 +5,7 @@ use countersign_api::{admin::ReloadResponse, paths};
 
 use super::{CaArgs, CliError, Output};
 
-/// Has the running CA read its configuration again: limits, profiles, log level, TLS groups.
+/// Have the running CA read its configuration again: limits, profiles, log level, TLS groups.
 ///
 /// All or nothing. A change of trust domain, state, listeners or keys refuses the whole reload and names the key that
 /// needs a restart.

@@ -32,7 +32,8 @@ impl ResultFile {
         if existing == Existing::Keep && path.exists() {
             return Err(taken(path));
         }
-        let name = path.file_name().ok_or_else(|| CliError::usage(format_args!("{} is no file", path.display())))?;
+        let name =
+            path.file_name().ok_or_else(|| CliError::usage(format_args!("{} is no file", path.display())))?;
         let mut temporary = std::ffi::OsString::from(".");
         temporary.push(name);
         temporary.push(format!(".{}.part", std::process::id()));
@@ -60,7 +61,8 @@ impl ResultFile {
             // A link, unlike a rename, never replaces what another process put there meanwhile.
             Existing::Keep => fs::hard_link(&self.temporary, &self.path)?,
         }
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder)?.sync_all()
     }
 }

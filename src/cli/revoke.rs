@@ -13,7 +13,9 @@ use super::{
     reach::{self, Act},
 };
 
-/// Revokes at once: renewal is refused from now on, and verifiers learn it with the next trust snapshot.
+/// Revoke a machine, a lineage, a certificate or a key before its time.
+///
+/// Renewal is refused from now on, and verifiers learn it with the next trust snapshot.
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
     /// What kind of thing is named.

@@ -57,7 +57,9 @@ pub(crate) fn judge(
     let (anchors, whose) = anchors(chain, facts, roots);
     if anchors.is_empty() {
         findings.push(in_time(leaf, now));
-        findings.push(Finding::bad("no root is at hand, so the signatures were not checked; name one with --bundle FILE"));
+        findings.push(Finding::bad(
+            "no root is at hand, so the signatures were not checked; name one with --bundle FILE",
+        ));
         return findings;
     }
     findings.extend(usage_findings(chain, leaf, anchors, &whose, now));
@@ -73,10 +75,13 @@ fn usage_findings(
     whose: &str,
     now: Timestamp,
 ) -> Vec<Finding> {
-    let verdicts = [Usage::Client, Usage::Server].map(|usage| verdict(chain, leaf, anchors.clone(), usage, now));
+    let verdicts =
+        [Usage::Client, Usage::Server].map(|usage| verdict(chain, leaf, anchors.clone(), usage, now));
     match &verdicts {
         [Ok(id), Ok(_)] => {
-            vec![Finding::good(format!("a verifier accepts it as {id}, as client and as server, under {whose}"))]
+            vec![Finding::good(format!(
+                "a verifier accepts it as {id}, as client and as server, under {whose}"
+            ))]
         }
         [Err(one), Err(other)] if one == other => {
             vec![Finding::bad(format!("a verifier refuses it under {whose}: {one}"))]
@@ -100,8 +105,10 @@ pub(crate) fn verdict(
     usage: Usage,
     now: Timestamp,
 ) -> Result<SpiffeId, String> {
-    let domain = leaf.spiffe_id.as_deref().and_then(|id| id.parse::<SpiffeId>().ok()).map(|id| id.trust_domain());
-    let bundle = domain.map(|domain| TrustBundle::new(domain, roots.iter().map(|root| root.to_vec()).collect()));
+    let domain =
+        leaf.spiffe_id.as_deref().and_then(|id| id.parse::<SpiffeId>().ok()).map(|id| id.trust_domain());
+    let bundle =
+        domain.map(|domain| TrustBundle::new(domain, roots.iter().map(|root| root.to_vec()).collect()));
     let trust = TrustStore::new(bundle).map_err(|error| error.to_string())?;
     let verifier = SvidVerifier::new(provider(), Arc::new(trust), Arc::new(ManualClock::new(now)));
     verifier.verify(chain, usage).map(|peer| peer.spiffe_id().clone()).map_err(|refusal| refusal.to_string())
@@ -121,7 +128,10 @@ fn anchors(
     };
     let own = with(&|facts| facts.ca && facts.is_self_issued());
     if !own.is_empty() {
-        return (own, "the root that came with it (whether it is the right one, only you can tell)".to_owned());
+        return (
+            own,
+            "the root that came with it (whether it is the right one, only you can tell)".to_owned(),
+        );
     }
     let issuers = with(&|facts| facts.ca);
     (issuers, "the issuer that came with it (no root is at hand; name one with --bundle FILE)".to_owned())
@@ -130,7 +140,10 @@ fn anchors(
 fn in_time(facts: &CertificateFacts, now: Timestamp) -> Finding {
     let role = facts.role;
     if now < facts.not_before {
-        Finding::bad(format!("the {role} is not valid before {}", super::output::relative(facts.not_before, now)))
+        Finding::bad(format!(
+            "the {role} is not valid before {}",
+            super::output::relative(facts.not_before, now)
+        ))
     } else if now > facts.not_after {
         Finding::bad(format!("the {role} ended at {}", super::output::relative(facts.not_after, now)))
     } else {
@@ -140,7 +153,8 @@ fn in_time(facts: &CertificateFacts, now: Timestamp) -> Finding {
 
 /// Our verifier takes a chain in any order; nginx, Java and others do not (RFC 5246 §7.4.2).
 fn disorder(facts: &[CertificateFacts]) -> Option<Finding> {
-    let (below, above) = facts.iter().zip(facts.iter().skip(1)).find(|(below, above)| below.issuer != above.subject)?;
+    let (below, above) =
+        facts.iter().zip(facts.iter().skip(1)).find(|(below, above)| below.issuer != above.subject)?;
     Some(Finding::bad(format!(
         "the chain is out of order: after the certificate signed by {:?} comes {:?}; some programs refuse that",
         below.issuer, above.subject

@@ -1,6 +1,11 @@
 //! The checks of a CA: what it is made of, and whether it answers as it should.
 
-use std::{fs, net::SocketAddr, net::TcpListener, path::{Path, PathBuf}};
+use std::{
+    fs,
+    net::SocketAddr,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
 
 use countersign_api::{
     admin::{Issuer, Page, Status},
@@ -42,7 +47,9 @@ pub(super) fn check(ca: &CaArgs, now: Timestamp, findings: &mut Findings) {
         }
         Err(error) => {
             let remedy = match error.kind() {
-                Kind::Unreachable => format!("start it: countersign serve --config {}", config.file.display()),
+                Kind::Unreachable => {
+                    format!("start it: countersign serve --config {}", config.file.display())
+                }
                 _ => error.advice().unwrap_or_default().to_owned(),
             };
             findings.failed(error.to_string(), remedy);
@@ -113,7 +120,10 @@ fn disk(state: &Path, findings: &mut Findings) {
     let Ok(found) = statvfs(state) else { return };
     let shown = state.display();
     if found.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        findings.failed(format!("the file system of {shown} is read-only"), "look for disk faults, then mount it read-write");
+        findings.failed(
+            format!("the file system of {shown} is read-only"),
+            "look for disk faults, then mount it read-write",
+        );
         return;
     }
     let free = found.f_bavail.saturating_mul(found.f_frsize);
@@ -135,7 +145,9 @@ fn running(client: &Client, now: Timestamp, findings: &mut Findings) {
             Some(issuer) => issuer_life(issuer, now, findings),
             None => findings.failed("no issuer signs", "make one: countersign issuer rotate"),
         },
-        Err(error) => findings.failed(format!("the CA does not show its issuers: {error}"), "look at its log"),
+        Err(error) => {
+            findings.failed(format!("the CA does not show its issuers: {error}"), "look at its log")
+        }
     }
 }
 
@@ -155,7 +167,9 @@ fn show_status(status: &Status, now: Timestamp, findings: &mut Findings) {
             format!("the CA's own server certificate ended {}", distance(end, now)),
             "its log says why it was not renewed; a restart makes a new one",
         ),
-        Ok(end) => findings.good(format!("the CA's own server certificate is valid until {}", relative(end, now))),
+        Ok(end) => {
+            findings.good(format!("the CA's own server certificate is valid until {}", relative(end, now)))
+        }
         Err(_) => {}
     }
 }

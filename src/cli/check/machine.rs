@@ -24,7 +24,8 @@ use crate::cli::{
     verdict::verdict,
 };
 
-const ENROLL_AGAIN: &str = "enroll again with a new invitation: countersign-agent enroll --invitation INVITATION --dir DIR";
+const ENROLL_AGAIN: &str =
+    "enroll again with a new invitation: countersign-agent enroll --invitation INVITATION --dir DIR";
 const RENEW: &str = "countersign-agent run renews in time; countersign-agent renew does it once";
 
 pub(super) fn check(dir: &Path, now: Timestamp, findings: &mut Findings) {
@@ -117,12 +118,14 @@ fn certificates(identity: &Identity, findings: &mut Findings) -> Option<(Certifi
 
 fn key_matches(identity: &Identity, chain: &[CertificateDer<'static>], findings: &mut Findings) {
     let path: PathBuf = identity.home().join("svid.key");
-    let matching = PrivateKeyDer::from_pem_file(&path)
-        .map_err(|error| error.to_string())
-        .and_then(|key| CertifiedKey::from_der(chain.to_vec(), key, &provider()).map_err(|error| error.to_string()));
+    let matching = PrivateKeyDer::from_pem_file(&path).map_err(|error| error.to_string()).and_then(|key| {
+        CertifiedKey::from_der(chain.to_vec(), key, &provider()).map_err(|error| error.to_string())
+    });
     match matching {
         Ok(_) => findings.good("the key belongs to the certificate"),
-        Err(why) => findings.failed(format!("the key does not belong to the certificate: {why}"), ENROLL_AGAIN),
+        Err(why) => {
+            findings.failed(format!("the key does not belong to the certificate: {why}"), ENROLL_AGAIN)
+        }
     }
 }
 
@@ -156,13 +159,21 @@ fn accepted(
     }
 }
 
-fn authority(identity: &Identity, roots: &[CertificateDer<'static>], now: Timestamp, findings: &mut Findings) {
+fn authority(
+    identity: &Identity,
+    roots: &[CertificateDer<'static>],
+    now: Timestamp,
+    findings: &mut Findings,
+) {
     let url = identity.url();
     let ca = HostPort::new(url.host().to_owned(), url.port());
     let met = match ca.meet(provider()) {
         Ok(met) => met,
         Err(error) => {
-            return findings.failed(error.to_string(), "is the CA running, and the way to it open (name, route, firewall)?");
+            return findings.failed(
+                error.to_string(),
+                "is the CA running, and the way to it open (name, route, firewall)?",
+            );
         }
     };
     match is_the_authority(identity, &met, roots, now) {

@@ -15,8 +15,7 @@ use super::{CaArgs, CliError, Output};
 mod authority;
 mod machine;
 
-/// Checks this CA: clock, configuration, files, keys, disk, reachability, expiry. With --dir, checks a machine's
-/// directory instead.
+/// Check this CA, or a machine's directory: clock, configuration, files, keys, disk, reachability, expiry.
 ///
 /// Everything that fails comes with its remedy. Exit code 1 if anything failed; warnings alone are exit code 0.
 #[derive(Args, Debug)]
