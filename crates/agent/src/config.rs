@@ -102,7 +102,7 @@ impl Config {
 
 fn unknown_key(key: &str, line: usize, wrong: &impl Fn(String) -> AgentError) -> AgentError {
     let error = wrong(format!("line {line}: unknown key {key:?}, expected one of {}", KEYS.join(", ")));
-    let nearest = KEYS.into_iter().max_by(|a, b| strsim::jaro(key, a).total_cmp(&strsim::jaro(key, b)));
+    let nearest = KEYS.into_iter().min_by_key(|known| strsim::damerau_levenshtein(key, known));
     match nearest {
         Some(near) => error.with_hint(format!("did you mean {near:?}?")),
         None => error,

@@ -1,0 +1,303 @@
+//! A certificate authority in a test: a real TLS server that answers as it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use countersign_api::{CertificateResponse, Invitation, Problem, ProblemCode};
+use countersign_identity::{Clock, Timestamp, TrustBundle};
+use countersign_verifier::{FrontDoor, OwnIdentity, Presented, SvidVerifier, TrustStore, provider};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest as _, Sha256};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::FromDer as _;
+
+pub(crate) const TD: &str = "prod.example";
+pub(crate) const PAYMENTS: &str = "spiffe://prod.example/payments";
+pub(crate) const CA_ID: &str = "spiffe://prod.example/countersign/ca";
+const LIFE: Duration = Duration::from_secs(3600);
+
+/// What a request looked like.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) spki: Vec<u8>,
+    pub(crate) presented: Option<String>,
+}
+
+type Answer = (u16, String);
+type Behaviour = Box<dyn Fn(&Ca, &Asked) -> Option<Answer> + Send + Sync>;
+
+/// The authority, its book and what it was asked.
+pub(crate) struct Ca {
+    root: CertificateDer<'static>,
+    root_params: CertificateParams,
+    root_key: KeyPair,
+    issuer: CertificateDer<'static>,
+    issuer_params: CertificateParams,
+    issuer_key: KeyPair,
+    clock: Arc<dyn Clock>,
+    port: u16,
+    /// Public key to certificate: the same key gets the same certificate again.
+    book: Mutex<BTreeMap<Vec<u8>, CertificateResponse>>,
+    asked: Mutex<Vec<Asked>>,
+    behaviour: Mutex<Option<Behaviour>>,
+}
+
+/// The subject of a certificate, known by its public key alone.
+struct Spki {
+    bits: Vec<u8>,
+}
+
+impl PublicKeyData for Spki {
+    fn der_bytes(&self) -> &[u8] {
+        &self.bits
+    }
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl Ca {
+    /// Starts an honest authority on a free port of the loopback interface.
+    pub(crate) async fn start(clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::start_as(clock, CA_ID).await
+    }
+
+    /// Starts an authority whose server certificate names somebody.
+    pub(crate) async fn start_as(clock: Arc<dyn Clock>, server_id: &str) -> Arc<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ca = Arc::new(Self::new(clock, listener.local_addr().unwrap().port()));
+        let key = KeyPair::generate().unwrap();
+        let leaf = ca.leaf(server_id, key.der_bytes().to_vec(), ca.clock.now());
+        let chain = vec![leaf, ca.issuer.clone(), ca.root.clone()];
+        let own =
+            OwnIdentity::new(chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
+                .unwrap();
+        let bundle = TrustBundle::new(TD.parse().unwrap(), vec![ca.root.to_vec()]);
+        let trust = Arc::new(TrustStore::new([bundle]).unwrap());
+        let door = FrontDoor::new(SvidVerifier::new(provider(), trust, Arc::clone(&ca.clock)));
+        let acceptor = TlsAcceptor::from(door.config(own).unwrap());
+        tokio::spawn(accept(listener, acceptor, door, Arc::clone(&ca)));
+        ca
+    }
+
+    fn new(clock: Arc<dyn Clock>, port: u16) -> Self {
+        let (root_key, issuer_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let root_params = authority("root", clock.now(), &root_key);
+        let issuer_params = authority("issuer", clock.now(), &issuer_key);
+        let root = root_params.self_signed(&root_key).unwrap().der().clone();
+        let signer = Issuer::from_params(&root_params, &root_key);
+        let issuer = issuer_params.signed_by(&issuer_key, &signer).unwrap().der().clone();
+        Self {
+            root,
+            root_params,
+            root_key,
+            issuer,
+            issuer_params,
+            issuer_key,
+            clock,
+            port,
+            book: Mutex::default(),
+            asked: Mutex::default(),
+            behaviour: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn root_sha256(&self) -> [u8; 32] {
+        Sha256::digest(&self.root).into()
+    }
+
+    pub(crate) fn invitation(&self, secret: u8) -> Invitation {
+        Invitation {
+            url: self.url(),
+            trust_domain: TD.into(),
+            root_sha256: self.root_sha256(),
+            secret: [secret; 32],
+        }
+    }
+
+    /// Answers by this from now on; where it answers nothing, honestly.
+    pub(crate) fn behave(&self, behaviour: impl Fn(&Self, &Asked) -> Option<Answer> + Send + Sync + 'static) {
+        *self.behaviour.lock().unwrap() = Some(Box::new(behaviour));
+    }
+
+    /// Answers honestly from now on.
+    pub(crate) fn behave_well(&self) {
+        *self.behaviour.lock().unwrap() = None;
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// The number of certificates issued to machines.
+    pub(crate) fn issued(&self) -> usize {
+        self.book.lock().unwrap().len()
+    }
+
+    /// A certificate of the usual shape for a public key.
+    pub(crate) fn leaf(&self, id: &str, bits: Vec<u8>, now: Timestamp) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.not_before = to_time(now - Duration::from_secs(60));
+        params.not_after = to_time(now + LIFE - Duration::from_secs(1));
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = vec![SanType::URI(ia5(id))];
+        params.use_authority_key_identifier_extension = true;
+        let mut serial = Sha256::digest(&bits)[..18].to_vec();
+        serial[0] = serial[0] & 0x7f | 1;
+        params.serial_number = Some(SerialNumber::from(serial));
+        let issuer = Issuer::from_params(&self.issuer_params, &self.issuer_key);
+        params.signed_by(&Spki { bits }, &issuer).unwrap().der().clone()
+    }
+
+    /// Another root of the same authority, signed by nobody else.
+    pub(crate) fn another_root(&self) -> CertificateDer<'static> {
+        self.root_params.self_signed(&self.root_key).unwrap().der().clone()
+    }
+
+    /// The honest answer for a key, as the one it names.
+    pub(crate) fn answer(&self, id: &str, spki: &[u8]) -> CertificateResponse {
+        let now = self.clock.now();
+        // The last 65 octets of a P-256 SubjectPublicKeyInfo are the point.
+        let leaf = self.leaf(id, spki[spki.len() - 65..].to_vec(), now);
+        let end = now + LIFE - Duration::from_secs(1);
+        CertificateResponse {
+            machine: "m-00112233aabbccdd".into(),
+            chain: pem(&leaf) + &pem(&self.issuer),
+            bundle: pem(&self.root),
+            not_after: end.to_string(),
+            renew_after: (now + LIFE / 3).to_string(),
+            renew_before: (now + LIFE / 2).to_string(),
+            server_time: now.to_string(),
+        }
+    }
+
+    fn reply(&self, asked: &Asked) -> Answer {
+        self.asked.lock().unwrap().push(asked.clone());
+        let told = self.behaviour.lock().unwrap().as_ref().and_then(|behaviour| behaviour(self, asked));
+        told.unwrap_or_else(|| self.honest(asked))
+    }
+
+    fn honest(&self, asked: &Asked) -> Answer {
+        if asked.path == "/v1/renew" && asked.presented.is_none() {
+            return problem(401, ProblemCode::CertificateRequired);
+        }
+        let mut book = self.book.lock().unwrap();
+        let answer =
+            book.entry(asked.spki.clone()).or_insert_with(|| self.answer(PAYMENTS, &asked.spki)).clone();
+        (200, serde_json::to_string(&answer).unwrap())
+    }
+}
+
+pub(crate) fn ok(answer: &CertificateResponse) -> Answer {
+    (200, serde_json::to_string(answer).unwrap())
+}
+
+pub(crate) fn problem(status: u16, code: ProblemCode) -> Answer {
+    let problem = Problem {
+        kind: "about:blank".into(),
+        status,
+        title: "Refused".into(),
+        code: code.as_str().into(),
+        detail: format!("told to answer {code}"),
+        hint: Some("change the test".into()),
+        server_time: None,
+        retry_after: None,
+    };
+    (status, serde_json::to_string(&problem).unwrap())
+}
+
+async fn accept(listener: TcpListener, acceptor: TlsAcceptor, door: FrontDoor, ca: Arc<Ca>) {
+    while let Ok((tcp, _)) = listener.accept().await {
+        tokio::spawn(serve(tcp, acceptor.clone(), door.clone(), Arc::clone(&ca)));
+    }
+}
+
+async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, door: FrontDoor, ca: Arc<Ca>) {
+    // A client that does not like this server breaks off here.
+    let Ok(stream) = acceptor.accept(tcp).await else { return };
+    let presented = match door.judge(stream.get_ref().1.peer_certificates()) {
+        Presented::Verified(peer) => Some(peer.serial_hex()),
+        Presented::None | Presented::Refused(_) => None,
+    };
+    let service = service_fn(move |request| {
+        let (ca, presented) = (Arc::clone(&ca), presented.clone());
+        async move { Ok::<_, hyper::Error>(handle(&ca, presented, request).await) }
+    });
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn handle(ca: &Ca, presented: Option<String>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let (_, csr) = x509_parser::pem::parse_x509_pem(body["csr"].as_str().unwrap().as_bytes()).unwrap();
+    let (_, csr) =
+        x509_parser::certification_request::X509CertificationRequest::from_der(&csr.contents).unwrap();
+    let spki = csr.certification_request_info.subject_pki.raw.to_vec();
+    let (status, text) = ca.reply(&Asked { path, spki, presented });
+    Response::builder().status(status).header("Retry-After", "2").body(Full::new(Bytes::from(text))).unwrap()
+}
+
+fn authority(role: &str, now: Timestamp, key: &KeyPair) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    let mark = key.der_bytes()[1];
+    params.distinguished_name.push(DnType::CommonName, format!("{role} {mark:02x}"));
+    params.not_before = to_time(now - Duration::from_secs(86_400));
+    params.not_after = to_time(now + Duration::from_secs(30 * 86_400));
+    params.serial_number = Some(SerialNumber::from(key.der_bytes()[1..17].to_vec()));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.subject_alt_names = vec![SanType::URI(ia5(&format!("spiffe://{TD}")))];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn to_time(at: Timestamp) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(at.unix()).unwrap()
+}
+
+fn ia5(text: &str) -> Ia5String {
+    text.try_into().unwrap()
+}
+
+pub(crate) fn pem(der: &CertificateDer<'_>) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+/// The public key of the private key in a PEM file.
+pub(crate) fn public_key_of(path: &std::path::Path) -> Vec<u8> {
+    let key = KeyPair::from_pem(&std::fs::read_to_string(path).unwrap()).unwrap();
+    key.subject_public_key_info()
+}
+
+/// The public key of the first certificate of a PEM file.
+pub(crate) fn certified_key_of(path: &std::path::Path) -> Vec<u8> {
+    let der = CertificateDer::from_pem_file(path).unwrap();
+    let (_, certificate) = x509_parser::parse_x509_certificate(&der).unwrap();
+    certificate.public_key().raw.to_vec()
+}

@@ -1,0 +1,11 @@
+//! The agent against a certificate authority in the same process, over real TLS and real files.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod ca;
+mod crash;
+mod enrollment;
+mod keeping;
+mod program;
+mod renewal;
+mod schedule;
