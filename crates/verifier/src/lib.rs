@@ -1,8 +1,45 @@
-//! For services: know the peer by its SPIFFE certificate.
+//! For services: know the peer by its SPIFFE certificate, and what it may do by the permission policy.
+//!
+//! Nothing here calls the certificate authority: a bundle of roots, a policy and a clock are all a verdict needs.
+//! Protecting a service, from files as `countersign-agent` keeps them (with the feature `axum`):
+//!
+#![cfg_attr(feature = "axum", doc = "```no_run")]
+#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, routing::get};
+//! use countersign_verifier::*;
+//! use std::{fs, future, sync::Arc};
+//!
+//! let me = OwnIdentity::from_files("svid.pem", "svid.key")?;
+//! let roots = bundle_from_pem("prod.example".parse()?, &fs::read("bundle.pem")?)?;
+//! let acceptor = ServerBuilder::new(me, Arc::new(TrustStore::new([roots])?))
+//!     .admit(PeerRule::matching(["spiffe://prod.example/payments/**".parse()?]))
+//!     .build()?;
+//! let policy = Policy::parse(&fs::read_to_string("policy.toml")?, "policy.toml")?;
+//! let gate = Gate::new(Arc::new(ArcSwap::from_pointee(policy)), Arc::new(SystemClock));
+//! let router = Router::new()
+//!     .route("/entries", get(|peer: VerifiedPeer| async move { format!("hello {}", peer.spiffe_id()) }))
+//!     .route_layer(gate.require("ledger:read".parse()?));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8444").await?;
+//! axum_serve_gated(listener, acceptor, gate, router, future::pending()).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Where to begin
+//! - A server: [`ServerBuilder`]. A client: [`ClientBuilder`]. Both ask whom to let through before anything else works.
+//! - A verdict on certificates from elsewhere: [`SvidVerifier`]. A refusal says what is wrong: [`Refusal`].
+//! - Permissions: [`Gate`]. To answer peers with bad certificates instead of hanging up: [`FrontDoor`].
+//!
+//! # What is promised
+//! The bundle is chosen by the trust domain in the leaf before any path is built. Leaves and signing certificates obey
+//! the rules of the X.509 SVID standard that common TLS libraries skip. TLS 1.3 only; no session is ever resumed, since
+//! that would skip the verdict. Time comes from a [`Clock`], whole seconds, both ends of a certificate inclusive.
+
 mod authority;
 mod client;
 mod clock;
 mod door;
+mod gate;
 mod leaf;
 mod own;
 mod peer;
@@ -20,9 +57,14 @@ mod tls;
 mod trust;
 mod verdict;
 
+pub use arc_swap::ArcSwap;
+pub use countersign_identity::{Clock, IdPattern, SpiffeId, Timestamp, TrustBundle, TrustDomain};
+pub use countersign_policy::{Decision, Permission, Policy};
+
 pub use client::{ClientBuilder, ClientConnector, ClientSettings, ConnectError};
 pub use clock::SystemClock;
 pub use door::{FrontDoor, Presented};
+pub use gate::{Admitted, Gate};
 pub use own::{OwnIdentity, SetupError};
 pub use peer::{ExpiredPeer, PeerFacts, VerifiedPeer};
 pub use pem::{PemError, bundle_from_pem, certificates_from_pem};
@@ -31,7 +73,10 @@ pub use refusal::{AuthorityRule, ChainFault, LeafRule, NotSpiffe, Refusal};
 pub use revocation::Revocation;
 pub use rule::{DangerousRules, PeerRule};
 #[cfg(feature = "axum")]
-pub use serve::{Admission, Arrival, Limits, PeerRequired, Wire, axum_serve, serve_connections};
+pub use serve::{
+    Admission, Arrival, Limits, PeerRequired, Require, Required, Wire, axum_serve, axum_serve_gated,
+    serve_connections,
+};
 pub use server::{AcceptError, HANDSHAKE_TIMEOUT, ServerAcceptor, ServerBuilder, ServerSettings};
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};

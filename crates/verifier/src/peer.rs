@@ -9,7 +9,11 @@ use rustls::pki_types::CertificateDer;
 
 /// A peer proven to be who its certificate says: path, leaf rules, time and revocation were checked.
 ///
-/// Only a verifier makes one. Cloning shares the facts.
+/// Only a verifier makes one; code that has none cannot call what needs one. Cloning shares the facts.
+///
+/// ```compile_fail
+/// let forged = countersign_verifier::VerifiedPeer(todo!());
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedPeer(Arc<PeerFacts>);
 

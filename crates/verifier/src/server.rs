@@ -52,6 +52,16 @@ const LINGER_LIMIT: usize = 16 * 1024;
 /// # Ok(()) }
 /// ```
 ///
+/// Without a rule it does not compile (Invariant 6):
+///
+/// ```compile_fail,E0599
+/// # use std::sync::Arc;
+/// # use countersign_verifier::*;
+/// # fn example(identity: Arc<OwnIdentity>, trust: Arc<TrustStore>) {
+/// let acceptor = ServerBuilder::new(identity, trust).build();
+/// # }
+/// ```
+///
 /// Everything else has a default: TLS 1.3 with hybrid post-quantum key exchange where the provider has it, no session
 /// resumption, ten seconds for a handshake, `h2` and `http/1.1`, connections closed after an hour.
 #[derive(Debug)]

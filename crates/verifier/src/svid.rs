@@ -32,6 +32,25 @@ pub enum Usage {
 ///
 /// The trust domain is read from the leaf and its bundle chosen *before* any path is built, so that one domain's
 /// authority can never vouch for a name of another (SPIFFE X509-SVID §5.2).
+///
+/// ```
+/// use countersign_testkit::{Authority, noon, noon_clock};
+/// use countersign_verifier::{SvidVerifier, TrustStore, Usage, provider};
+/// use std::{sync::Arc, time::Duration};
+///
+/// let issuer = Authority::root("prod.example").issuer();
+/// let trust = Arc::new(TrustStore::new([issuer.bundle()])?);
+/// let verifier = SvidVerifier::new(provider(), trust, noon_clock());
+///
+/// let machine = issuer.leaf("spiffe://prod.example/payments").forge();
+/// let peer = verifier.verify(&machine.chain(), Usage::Client)?;
+/// assert_eq!(peer.spiffe_id().as_str(), "spiffe://prod.example/payments");
+///
+/// let late = issuer.leaf("spiffe://prod.example/payments").ends(noon() - Duration::from_secs(240)).forge();
+/// let refusal = verifier.verify(&late.chain(), Usage::Client).expect_err("it has ended");
+/// assert!(refusal.to_string().contains("expired 4m ago"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SvidVerifier {
     provider: Arc<CryptoProvider>,

@@ -4,6 +4,7 @@ mod arrival;
 mod connection;
 mod extract;
 mod limits;
+mod require;
 mod sources;
 
 use std::io;
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::gate::Gate;
+use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
 use crate::server::{AcceptError, ServerAcceptor, handshake};
 use sources::{Place, Sources};
@@ -26,40 +29,62 @@ use sources::{Place, Sources};
 pub use arrival::{Admission, Arrival, Wire};
 pub use extract::PeerRequired;
 pub use limits::Limits;
+pub use require::{Require, Required};
 
 /// How long the loop rests when the machine has no more file descriptors, so as not to spin.
 const REST: Duration = Duration::from_millis(50);
 
 /// Serves an axum router to admitted peers, until `shutdown` is done and the requests under way have finished.
 ///
-/// Every request carries the [`VerifiedPeer`](crate::VerifiedPeer) and the [`Wire`] of its connection in its
-/// extensions; handlers take the peer as an argument. Handshake time and connection age are the acceptor's, the other
-/// limits are the default ones.
+/// Handlers take the [`VerifiedPeer`] as an argument; the [`Wire`] of its connection is in the
+/// extensions. Handshake time and connection age are the acceptor's, the other limits are the default ones.
 ///
 /// # Errors
-/// When the listener cannot be asked for connections at all.
+/// When the listener has no local address, so that it cannot be accepting.
 pub async fn axum_serve(
     listener: TcpListener,
     acceptor: ServerAcceptor,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let limits = Limits { handshake_timeout: acceptor.handshake_timeout(), ..Limits::default() };
+    serve_admitted(listener, acceptor, |peer| peer, router, shutdown).await
+}
+
+/// The same as [`axum_serve`] with the permissions of each peer resolved once per connection: handlers may also take
+/// [`Admitted`](crate::Admitted) as an argument.
+///
+/// # Errors
+/// As [`axum_serve`].
+pub async fn axum_serve_gated(
+    listener: TcpListener,
+    acceptor: ServerAcceptor,
+    gate: Gate,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    serve_admitted(listener, acceptor, move |peer| gate.admit(peer), router, shutdown).await
+}
+
+async fn serve_admitted<C: Clone + Send + Sync + 'static>(
+    listener: TcpListener,
+    acceptor: ServerAcceptor,
+    context: impl Fn(VerifiedPeer) -> C + Send + Sync + 'static,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let limits = Limits {
+        handshake_timeout: acceptor.handshake_timeout(),
+        // Each admission carries the acceptor's own.
+        connection_age: Duration::MAX,
+        ..Limits::default()
+    };
     let config = Arc::new(ArcSwap::new(Arc::clone(acceptor.config())));
     let admit = move |arrival: &Arrival<'_>| {
         let peer = arrival.verified().cloned().ok_or(Refusal::NoCertificate)?;
         let lifetime = acceptor.lifetime(&peer);
-        Ok(Admission::new(peer).at_most(lifetime))
+        Ok(Admission::new(context(peer)).at_most(lifetime))
     };
-    serve_connections(
-        listener,
-        config,
-        Limits { connection_age: Duration::MAX, ..limits },
-        admit,
-        router,
-        shutdown,
-    )
-    .await
+    serve_connections(listener, config, limits, admit, router, shutdown).await
 }
 
 /// Serves an axum router over TLS to whomever `admit` lets in, until `shutdown` is done and the requests under way have

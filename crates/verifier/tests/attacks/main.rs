@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "tests: a panic says where the fixture broke")]
 
 mod front_door;
+mod gate;
 mod handshake;
 mod leaves;
 mod paths;

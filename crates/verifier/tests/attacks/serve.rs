@@ -9,8 +9,8 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use countersign_testkit::noon;
 use countersign_verifier::{
-    Admission, Arrival, ClientConnector, FrontDoor, Limits, Presented, Refusal, VerifiedPeer, Wire,
-    axum_serve, serve_connections,
+    Admission, Arrival, ClientConnector, FrontDoor, Limits, PeerRule, Presented, Refusal, VerifiedPeer, Wire,
+    axum_serve, axum_serve_gated, serve_connections,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -209,4 +209,28 @@ async fn headers_past_the_limit_are_refused() {
     let read = stream.read(&mut answer).await.unwrap_or(0);
     let answer = String::from_utf8_lossy(&answer[..read]);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_route_that_requires_a_permission_refuses_who_lacks_it() {
+    let world = World::new();
+    let reporting = "spiffe://prod.example/reporting";
+    let rule = PeerRule::trust_domain("prod.example".parse().expect("a domain"));
+    let acceptor = world.server(rule).build().expect("a server");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let gate = crate::gate::gate(&world);
+    let write = gate.require("ledger:write".parse().expect("a permission"));
+    let router =
+        Router::new().route("/who", get(|peer: VerifiedPeer| async move { peer.spiffe_id().to_string() }));
+    let router = router.route_layer(write);
+    tokio::spawn(axum_serve_gated(listener, acceptor, gate, router, std::future::pending()));
+
+    let mut allowed = open(&world.client(PAYMENTS).build().expect("a client"), addr).await;
+    let answer = ask(&mut allowed).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(PAYMENTS), "{answer}");
+    let mut refused = open(&world.client(reporting).build().expect("a client"), addr).await;
+    let answer = ask(&mut refused).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(answer.contains(r#""code":"permission_denied""#) && answer.contains("ledger:write"), "{answer}");
 }
