@@ -18,7 +18,7 @@ use crate::{
     IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation, PolicyRecord,
     Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent,
     Target, Whom, backup, counts, events, expiry, invitations, issuances, keys, lineage, machines,
-    registrations, revocation, standing, trust,
+    presentation, registrations, revocation, standing, trust,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -173,9 +173,9 @@ impl Store for Book {
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<Presentation>> {
         Box::pin(async move {
-            match self.committer.query(|view| lineage::glance(view, serial, door, now))? {
+            match self.committer.query(|view| presentation::glance(view, serial, door, now))? {
                 Some(presentation) => Ok(presentation),
-                None => self.committer.command(move |tx| lineage::present(tx, serial, door, now)).await,
+                None => self.committer.command(move |tx| presentation::present(tx, serial, door, now)).await,
             }
         })
     }

@@ -96,3 +96,39 @@ impl Rows for View<'_> {
         merged_page(self.engine, self.mask, from, to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::MemoryEngine;
+
+    fn change(key: &str, old: Option<&str>, new: Option<&str>) -> Change {
+        let value = |text: &str| Value::from(text.as_bytes());
+        Change { key: key.as_bytes().to_vec(), old: old.map(value), new: new.map(value) }
+    }
+
+    #[test]
+    fn a_backup_that_begins_in_mid_flight_copies_what_was_durable_then() {
+        let (engine, shadow) = (MemoryEngine::new(), Shadow::default());
+        let commit = |changes: &[Change]| {
+            shadow.mask(changes);
+            engine.apply(changes).unwrap();
+        };
+        commit(&[change("a", None, Some("1")), change("b", None, Some("1"))]);
+        shadow.lift();
+        commit(&[change("a", Some("1"), Some("2"))]);
+        assert!(shadow.begin_backup());
+        assert!(!shadow.begin_backup(), "one at a time");
+        shadow.lift();
+        commit(&[change("b", Some("1"), None), change("c", None, Some("3"))]);
+        shadow.lift();
+        commit(&[change("c", Some("3"), Some("4"))]);
+        shadow.lift();
+        let (rows, next) = shadow.backup_page(&engine, b"", b"z").unwrap();
+        let expected =
+            [("a", "1"), ("b", "1")].map(|(k, v)| (k.as_bytes().to_vec(), Value::from(v.as_bytes())));
+        assert_eq!((rows, next), (expected.to_vec(), None));
+        shadow.end_backup();
+        assert!(shadow.begin_backup());
+    }
+}

@@ -34,7 +34,10 @@ impl Faulty {
 }
 
 fn eio() -> StoreError {
-    StoreError::Io { doing: "sync the book to the disk".into(), why: "Input/output error (os error 5)".into() }
+    StoreError::Io {
+        doing: "sync the book to the disk".into(),
+        why: "Input/output error (os error 5)".into(),
+    }
 }
 
 impl Engine for Faulty {
@@ -331,7 +334,11 @@ async fn a_backup_copies_one_moment_while_commands_go_on() {
         let restored = Book::restore(&file, &into, crate::options()).unwrap();
         let counts = restored.counts().unwrap();
         let events = restored.events(0, usize::MAX).unwrap().len() as u64;
-        assert_eq!(counts.registrations, 600 + counts.invitations, "an invitation comes with its registration");
+        assert_eq!(
+            counts.registrations,
+            600 + counts.invitations,
+            "an invitation comes with its registration"
+        );
         assert_eq!((counts.events, events), (600 + 2 * counts.invitations, counts.events));
     }
     writing.await.unwrap();

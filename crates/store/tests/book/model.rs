@@ -64,8 +64,7 @@ async fn run(
     match command {
         Command::Invite { name, number, uses } => {
             let registration = named(*name, *uses > 1, true);
-            let new =
-                NewInvitation { hash: [*number; 32], registration, expires: now + HOUR, uses: *uses };
+            let new = NewInvitation { hash: [*number; 32], registration, expires: now + HOUR, uses: *uses };
             format!("{:?}", book.invite(new, actor, now).await)
         }
         Command::Enroll { name, invitation, key, number } => {

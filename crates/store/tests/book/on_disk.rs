@@ -75,7 +75,10 @@ fn a_place_that_cannot_hold_a_book_is_named() {
     let file = dir.path().join("file");
     fs::write(&file, "not a directory").unwrap();
     let refusal = open(&file).unwrap_err();
-    assert!(matches!(&refusal, StoreError::CannotOpen { dir, .. } if *dir == file.display().to_string()), "{refusal}");
+    assert!(
+        matches!(&refusal, StoreError::CannotOpen { dir, .. } if *dir == file.display().to_string()),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]
