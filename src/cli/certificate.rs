@@ -186,7 +186,7 @@ fn key(parsed: &X509Certificate<'_>) -> String {
 fn usages(parsed: &X509Certificate<'_>) -> Vec<String> {
     let mut usages = Vec::new();
     if let Ok(Some(found)) = parsed.key_usage() {
-        usages.extend(found.value.to_string().split(", ").map(str::to_owned));
+        usages.extend(found.value.to_string().split(", ").map(str::to_lowercase));
     }
     if let Ok(Some(found)) = parsed.extended_key_usage() {
         let purposes = [

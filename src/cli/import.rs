@@ -33,9 +33,9 @@ pub(crate) fn run(ca: &CaArgs, file: &Path, dry_run: bool, out: &Output) -> Resu
     if out.is_json() {
         out.json(sum);
     } else {
-        let would = if dry_run { "would be " } else { "" };
+        let act = if dry_run { "it would be" } else { "done" };
         out.line(format_args!(
-            "{would}created: {}, {would}changed: {}, unchanged: {}",
+            "{act}: {} created, {} changed, {} were so already",
             sum.created, sum.changed, sum.unchanged
         ));
     }

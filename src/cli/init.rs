@@ -54,17 +54,19 @@ impl PassphraseArgs {
         match &self.passphrase_file {
             Some(path) => from_file(path),
             None if stdin().is_terminal() => from_terminal(twice),
-            None => Err(CliError::usage("no passphrase for the root's key, and no terminal to ask for one at")
-                .hint("give one with --passphrase-file FILE")),
+            None => {
+                Err(CliError::usage("no passphrase for the root's key, and no terminal to ask for one at")
+                    .hint("give one with --passphrase-file FILE"))
+            }
         }
     }
 }
 
 fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let text = Zeroizing::new(
-        std::fs::read_to_string(path)
-            .map_err(|e| CliError::failed(format!("cannot read the passphrase file {}: {e}", path.display())))?,
-    );
+    let text =
+        Zeroizing::new(std::fs::read_to_string(path).map_err(|e| {
+            CliError::failed(format!("cannot read the passphrase file {}: {e}", path.display()))
+        })?);
     accept(text.lines().next().unwrap_or_default())
 }
 

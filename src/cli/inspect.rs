@@ -89,7 +89,7 @@ fn inspect_endpoint(
         "version": "TLS 1.3",
         "group": group,
         "suite": suite,
-        "asks_for_client_certificate": asks_for_certificate,
+        "client_certificate": if asks_for_certificate { "asked for" } else { "not asked for" },
     });
     show(&Report { facts, findings, tls, asides: Vec::new() }, now, out);
     Ok(())
@@ -133,9 +133,11 @@ fn show(report: &Report, now: Timestamp, out: &Output) {
     }
     for facts in &report.facts {
         facts.show(out, now);
+        out.line("");
     }
     for aside in &report.asides {
-        out.line(format_args!("The file also holds {aside}."));
+        let also = if report.facts.is_empty() { "" } else { "also " };
+        out.line(format_args!("The file {also}holds {aside}."));
     }
     if !report.findings.is_empty() {
         out.heading("verdict");
@@ -199,7 +201,11 @@ fn certificates(content: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Vec<Str
     if labels.is_empty() {
         return Ok(match private_key(content) {
             Some(what) => (Vec::new(), vec![what.to_owned()]),
-            None => (vec![CertificateDer::from(content.to_vec())], Vec::new()),
+            // DER of a certificate begins with a SEQUENCE.
+            None if content.first() == Some(&0x30) => {
+                (vec![CertificateDer::from(content.to_vec())], Vec::new())
+            }
+            None => return Err("it holds neither PEM nor DER, no SPIFFE bundle and no invitation".to_owned()),
         });
     }
     let asides = labels.iter().filter(|label| **label != "CERTIFICATE").map(|label| aside(label)).collect();
@@ -255,6 +261,11 @@ mod tests {
         let (chain, asides) = certificates(pem.as_bytes()).unwrap();
         assert!(chain.is_empty());
         assert_eq!(asides, ["a private key, not encrypted (it is not shown)"]);
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_refused_by_name() {
+        assert!(certificates(b"root:x:0:0").unwrap_err().contains("neither PEM nor DER"));
     }
 
     #[test]

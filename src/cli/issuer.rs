@@ -59,7 +59,8 @@ fn rotate(args: &RotateArgs, out: &Output) -> Result<(), CliError> {
     let before: Page<Issuer> = client.get(paths::ADMIN_ISSUERS)?;
     let passphrase = args.passphrase.read(false)?;
     let entropy = Entropy::system();
-    block_on(service::rotate_issuer(&config, &passphrase, &entropy, &SystemClock))?.map_err(CliError::failed)?;
+    block_on(service::rotate_issuer(&config, &passphrase, &entropy, &SystemClock))?
+        .map_err(CliError::failed)?;
     let page: Page<Issuer> = client.post(paths::ADMIN_ISSUERS_ADOPT, &serde_json::json!({}))?;
     if page.items.len() <= before.items.len() && page.items.first() == before.items.first() {
         return Err(CliError::failed("the CA did not take up the new issuer").hint("look at its log"));

@@ -169,10 +169,9 @@ impl Config {
         let host = host_of(&url).ok_or_else(|| value("url", &url, "https://HOST:PORT".into()))?;
         Ok(Self {
             file: path.into(),
-            trust_domain: file
-                .trust_domain
-                .parse()
-                .map_err(|error| value("trust_domain", &file.trust_domain, format!("a trust domain: {error}")))?,
+            trust_domain: file.trust_domain.parse().map_err(|error| {
+                value("trust_domain", &file.trust_domain, format!("a trust domain: {error}"))
+            })?,
             listen,
             ops_listen: address("ops_listen", &file.ops_listen)?,
             url,

@@ -118,7 +118,10 @@ pub(super) async fn import_registrations(
 }
 
 /// `GET /v1/admin/machines`
-pub(super) async fn machines(State(ca): State<Arc<Ca>>, Query(query): Query<ListQuery>) -> Answer<Page<Machine>> {
+pub(super) async fn machines(
+    State(ca): State<Arc<Ca>>,
+    Query(query): Query<ListQuery>,
+) -> Answer<Page<Machine>> {
     if let Some(id) = query.machine()? {
         let one = ca.machine(id)?.ok_or_else(|| {
             Failure::new(ProblemCode::MachineUnknown, format_args!("no machine {id} is known"))
@@ -147,7 +150,10 @@ pub(super) async fn order_machines(
 }
 
 /// `GET /v1/admin/issued`
-pub(super) async fn issued(State(ca): State<Arc<Ca>>, Query(query): Query<ListQuery>) -> Answer<Page<Issued>> {
+pub(super) async fn issued(
+    State(ca): State<Arc<Ca>>,
+    Query(query): Query<ListQuery>,
+) -> Answer<Page<Issued>> {
     if let Some(serial) = query.serial()? {
         let one = ca.issuance(serial)?.ok_or_else(|| {
             Failure::new(

@@ -56,8 +56,9 @@ async fn read<T: DeserializeOwned>(
         .await
         .map_err(|_| Failure::new(ProblemCode::RequestTimeout, "the body did not arrive in time"))?
         .map_err(|error| too_large_or_cut(&error, limit))?;
-    serde_json::from_slice(&body)
-        .map_err(|e| Failure::new(ProblemCode::BodyMalformed, format_args!("the body is not what this route takes: {e}")))
+    serde_json::from_slice(&body).map_err(|e| {
+        Failure::new(ProblemCode::BodyMalformed, format_args!("the body is not what this route takes: {e}"))
+    })
 }
 
 fn is_json(kind: &str) -> bool {

@@ -17,8 +17,9 @@ const REFRESH_SECONDS: u64 = 300;
 pub(super) fn jwks(ca: &Ca) -> Result<Bundle, Failure> {
     let keys = ca.keys();
     let root = keys.root();
-    let (x, y) = coordinates(root.spki())
-        .ok_or_else(|| Failure::new(ProblemCode::Internal, "the root's key is not an uncompressed P-256 point"))?;
+    let (x, y) = coordinates(root.spki()).ok_or_else(|| {
+        Failure::new(ProblemCode::Internal, "the root's key is not an uncompressed P-256 point")
+    })?;
     Ok(Bundle {
         keys: vec![BundleKey {
             usage: "x509-svid".into(),

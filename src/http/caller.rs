@@ -79,7 +79,8 @@ pub(super) async fn by_uid(
     next: Next,
 ) -> Response {
     let Some(uid) = uid else {
-        return Failure::new(ProblemCode::PermissionDenied, "the kernel does not say who calls").into_response();
+        return Failure::new(ProblemCode::PermissionDenied, "the kernel does not say who calls")
+            .into_response();
     };
     request.extensions_mut().insert(Caller::Local { uid });
     next.run(request).await
@@ -108,7 +109,8 @@ pub(super) async fn by_certificate(State(ca): State<Arc<Ca>>, mut request: Reque
 
 async fn admit(ca: &Ca, peer: &VerifiedPeer, permission: &str) -> Result<Caller, Failure> {
     let id = peer.spiffe_id();
-    let unknown = || Failure::new(ProblemCode::CertificateUnknown, "this CA has no live record of the certificate");
+    let unknown =
+        || Failure::new(ProblemCode::CertificateUnknown, "this CA has no live record of the certificate");
     let serial = peer.serial().ok_or_else(unknown)?;
     let presented = ca.present_elsewhere(serial).await?;
     if !matches!(
@@ -132,7 +134,9 @@ async fn admit(ca: &Ca, peer: &VerifiedPeer, permission: &str) -> Result<Caller,
 fn permission_for(method: &Method, path: &str) -> &'static str {
     match path {
         paths::ADMIN_INVITATIONS => "invite",
-        paths::ADMIN_REGISTRATIONS | paths::ADMIN_REGISTRATIONS_IMPORT if method != Method::GET => "registrations",
+        paths::ADMIN_REGISTRATIONS | paths::ADMIN_REGISTRATIONS_IMPORT if method != Method::GET => {
+            "registrations"
+        }
         paths::ADMIN_MACHINES_ACT | paths::ADMIN_REVOKE => "revoke",
         paths::ADMIN_POLICY if method != Method::GET => "policy",
         paths::ADMIN_EVENTS => "log-read",

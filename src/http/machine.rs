@@ -21,10 +21,8 @@ pub(super) async fn enroll(
     Extension(wire): Extension<Wire>,
     JsonBody(request): JsonBody<EnrollRequest>,
 ) -> Result<Json<CertificateResponse>, Failure> {
-    let invitation: Invitation = request
-        .invitation
-        .parse()
-        .map_err(|error| Failure::new(ProblemCode::InvitationMalformed, error))?;
+    let invitation: Invitation =
+        request.invitation.parse().map_err(|error| Failure::new(ProblemCode::InvitationMalformed, error))?;
     let enrollment = Enrollment {
         secret: invitation.secret,
         csr: request_der(&request.csr)?,
@@ -74,7 +72,9 @@ pub(super) async fn bundle(State(ca): State<Arc<Ca>>, headers: HeaderMap) -> Res
 }
 
 /// `GET /v1/roots`
-pub(super) async fn roots(State(ca): State<Arc<Ca>>) -> Result<Json<countersign_api::RootsResponse>, Failure> {
+pub(super) async fn roots(
+    State(ca): State<Arc<Ca>>,
+) -> Result<Json<countersign_api::RootsResponse>, Failure> {
     Ok(Json(countersign_api::RootsResponse { documents: ca.roots_documents()? }))
 }
 

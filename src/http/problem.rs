@@ -46,15 +46,21 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
     match code {
         C::BodyMalformed | C::ParameterInvalid | C::InvitationMalformed => StatusCode::BAD_REQUEST,
         C::CsrMalformed | C::CsrSignatureBad | C::CsrKeyUnsupported => StatusCode::BAD_REQUEST,
-        C::CertificateRequired | C::CertificateExpired | C::CertificateNotYetValid => StatusCode::UNAUTHORIZED,
+        C::CertificateRequired | C::CertificateExpired | C::CertificateNotYetValid => {
+            StatusCode::UNAUTHORIZED
+        }
         C::CertificateForeign | C::CertificateMalformed | C::CertificateRevoked => StatusCode::UNAUTHORIZED,
         C::CertificateNotSvid | C::CertificateChainInvalid => StatusCode::UNAUTHORIZED,
         C::CertificateUnknown | C::InvitationUnknown | C::InvitationExpired => StatusCode::UNAUTHORIZED,
         C::CsrNamesRefused | C::KeyKindRefused | C::InvitationUsed => StatusCode::FORBIDDEN,
-        C::MachineHeld | C::MachineSuspended | C::MachineRemoved | C::MachineReplaced => StatusCode::FORBIDDEN,
+        C::MachineHeld | C::MachineSuspended | C::MachineRemoved | C::MachineReplaced => {
+            StatusCode::FORBIDDEN
+        }
         C::RegistrationGone | C::PermissionDenied => StatusCode::FORBIDDEN,
         C::CertificateSuperseded => StatusCode::FORBIDDEN,
-        C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke => StatusCode::NOT_FOUND,
+        C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke => {
+            StatusCode::NOT_FOUND
+        }
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         C::KeyInUse | C::LineageMoved | C::RegistrationDiffers | C::NameTaken => StatusCode::CONFLICT,
@@ -80,17 +86,23 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         }
         C::InvitationMalformed => "copy the whole line that `countersign invite` printed",
         C::CertificateRequired => "connect with a client certificate of this trust domain",
-        C::CertificateExpired => "compare the clocks; if the machine was off, enroll it again with a new invitation",
+        C::CertificateExpired => {
+            "compare the clocks; if the machine was off, enroll it again with a new invitation"
+        }
         C::CertificateNotYetValid => "compare the clocks",
         C::CertificateForeign => "connect with a certificate that this CA issued",
         C::CertificateRevoked | C::CertificateUnknown | C::MachineRemoved | C::MachineReplaced => {
             "enroll again with a new invitation"
         }
         C::CertificateSuperseded => "find the other holder before you enroll this machine again",
-        C::MachineSuspended | C::MachineHeld => "an operator decides: countersign machines show, then resume or remove",
+        C::MachineSuspended | C::MachineHeld => {
+            "an operator decides: countersign machines show, then resume or remove"
+        }
         C::CsrSignatureBad => "sign the request with the key it carries",
         C::CsrKeyUnsupported | C::KeyKindRefused => "make a P-256 key",
-        C::CsrNamesRefused => "leave names and extensions out of the request: they come from the registration",
+        C::CsrNamesRefused => {
+            "leave names and extensions out of the request: they come from the registration"
+        }
         C::KeyInUse => "make a new key for each renewal",
         C::LineageMoved => "renew with the newest certificate",
         C::TooManyPending => "present the newest certificate before asking for another",
@@ -158,7 +170,9 @@ impl From<Refused> for Failure {
             Refused::SeveralMachines { .. } => Self::new(C::SeveralMachines, refused),
             Refused::Parameter { .. } => Self::new(C::ParameterInvalid, refused),
             Refused::IssuerExpiring => Self::new(C::IssuerExpiring, refused).retry_after(60),
-            Refused::TooOften { retry_after, .. } => Self::new(C::RateLimited, refused).retry_after(retry_after),
+            Refused::TooOften { retry_after, .. } => {
+                Self::new(C::RateLimited, refused).retry_after(retry_after)
+            }
             Refused::Reload(why) => Self::new(C::ReloadRefused, why),
             Refused::Issuer(why) => Self::new(C::IssuerRefused, why),
             Refused::OwnGrants { .. } => Self::new(C::PermissionDenied, refused),
@@ -186,7 +200,8 @@ fn store(error: StoreError) -> Failure {
 }
 
 fn read_only() -> Failure {
-    Failure::new(ProblemCode::StoreReadOnly, "the CA's book takes no writes since a write failed").retry_after(60)
+    Failure::new(ProblemCode::StoreReadOnly, "the CA's book takes no writes since a write failed")
+        .retry_after(60)
 }
 
 fn overloaded(why: &str) -> Failure {

@@ -5,8 +5,8 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use countersign_identity::{TrustBundle, TrustDomain};
 use countersign_verifier::{
-    Admission, Arrival, FrontDoor, OwnIdentity, SetupError, SvidVerifier, SystemClock, TrustError, TrustStore,
-    provider, serve_connections,
+    Admission, Arrival, FrontDoor, OwnIdentity, SetupError, SvidVerifier, SystemClock, TrustError,
+    TrustStore, provider, serve_connections,
 };
 use rustls::{
     ServerConfig,
@@ -177,7 +177,11 @@ impl Desk {
         &self.ca
     }
 
-    async fn serve(self: Arc<Self>, listener: TcpListener, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
+    async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        mut stopped: watch::Receiver<bool>,
+    ) -> io::Result<()> {
         let door = front_door(&self.ca, &self.trust);
         let ca = Arc::clone(&self.ca);
         let admit = move |arrival: &Arrival<'_>| {
@@ -188,7 +192,8 @@ impl Desk {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
         let limits = listener_limits(&self.ca.limits());
-        serve_connections(listener, Arc::clone(&self.tls), limits, admit, public_router(&self.ca), until).await
+        serve_connections(listener, Arc::clone(&self.tls), limits, admit, public_router(&self.ca), until)
+            .await
     }
 
     /// Reads the configuration again; all or nothing.
@@ -222,7 +227,11 @@ impl Desk {
 }
 
 fn front_door(ca: &Ca, trust: &Arc<TrustStore>) -> FrontDoor {
-    FrontDoor::new(SvidVerifier::new(with_groups(&ca.config().groups), Arc::clone(trust), Arc::clone(ca.clock())))
+    FrontDoor::new(SvidVerifier::new(
+        with_groups(&ca.config().groups),
+        Arc::clone(trust),
+        Arc::clone(ca.clock()),
+    ))
 }
 
 fn tls_config(

@@ -20,7 +20,11 @@ pub(super) struct AdminSocket {
 
 impl AdminSocket {
     /// Listens at `path`. The book is locked to this process by now, so a socket that is there is a leftover.
-    pub(super) fn start(desk: &Arc<Desk>, path: &Path, mut stopping: watch::Receiver<bool>) -> io::Result<Self> {
+    pub(super) fn start(
+        desk: &Arc<Desk>,
+        path: &Path,
+        mut stopping: watch::Receiver<bool>,
+    ) -> io::Result<Self> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

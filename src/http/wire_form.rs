@@ -103,7 +103,11 @@ fn explained<T: FromStr<Err: std::fmt::Display>>(what: &'static str, text: &str)
     text.parse().map_err(|error: T::Err| parameter(what, text, error.to_string()))
 }
 
-fn optional<T: FromStr>(what: &'static str, text: Option<&str>, expected: &str) -> Result<Option<T>, Failure> {
+fn optional<T: FromStr>(
+    what: &'static str,
+    text: Option<&str>,
+    expected: &str,
+) -> Result<Option<T>, Failure> {
     text.map(|text| value(what, text, expected)).transpose()
 }
 

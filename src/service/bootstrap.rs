@@ -90,7 +90,8 @@ impl Bootstrap<'_> {
         clock: &dyn Clock,
     ) -> Result<Bootstrapped, BootstrapError> {
         self.refuse_occupied()?;
-        let name = self.dir.file_name().map_or_else(|| "ca".into(), |name| name.to_string_lossy().into_owned());
+        let name =
+            self.dir.file_name().map_or_else(|| "ca".into(), |name| name.to_string_lossy().into_owned());
         let suffix = hex::encode(&entropy.octets::<4>());
         let aside = self.dir.with_file_name(format!(".{name}.{suffix}"));
         let made = self.fill(&aside, passphrase, entropy, clock).await;

@@ -66,9 +66,10 @@ impl Ca {
         let profile = self.profile(&registration.profile)?;
         let (machine, lineage) = match before {
             Some(before) => (before.machine, before.lineage),
-            None => {
-                (MachineId::from_random(self.entropy().octets()), Lineage::from_random(self.entropy().octets()))
-            }
+            None => (
+                MachineId::from_random(self.entropy().octets()),
+                Lineage::from_random(self.entropy().octets()),
+            ),
         };
         let house = self.house(&keys);
         let act = Act::Enroll { invitation: *hash, machine, source: enrollment.source };

@@ -59,7 +59,11 @@ impl Ca {
             });
         }
         if wish.uses == 0 {
-            return Err(Refused::Parameter { what: "uses", found: "0".into(), expected: "at least 1".into() });
+            return Err(Refused::Parameter {
+                what: "uses",
+                found: "0".into(),
+                expected: "at least 1".into(),
+            });
         }
         let now = self.now();
         let registration = match self.book().registration(&wish.registration.id)? {

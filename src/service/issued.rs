@@ -1,7 +1,7 @@
 //! Certificates issued and not yet expired.
 
 use countersign_identity::Serial;
-use countersign_store::{Cursor, IssuanceFilter, Issuance, IssuedCertificate, Listing};
+use countersign_store::{Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing};
 
 use super::{Ca, Refused};
 

@@ -1,10 +1,6 @@
 //! What the CA counts, in the OpenMetrics text format. No label ever carries an identity or an address.
 
-use std::{
-    fmt::Write as _,
-    sync::atomic::AtomicU64,
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::atomic::AtomicU64, time::Duration};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},

@@ -45,8 +45,7 @@ pub fn encode(label: &str, der: &[u8]) -> String {
 /// # Errors
 /// When the file cannot be read or holds none.
 pub fn read_one(path: &Path) -> Result<Vec<u8>, PemError> {
-    let text =
-        std::fs::read(path).map_err(|source| PemError::Unreadable { path: path.into(), source })?;
+    let text = std::fs::read(path).map_err(|source| PemError::Unreadable { path: path.into(), source })?;
     CertificateDer::from_pem_slice(&text)
         .map(|der| der.to_vec())
         .map_err(|_| PemError::Missing { found: path.display().to_string(), expected: "CERTIFICATE" })

@@ -64,7 +64,9 @@ impl Ca {
         let empty = parse("version = 1")?;
         let changes = diff(old.as_ref().unwrap_or(&empty), &parse(text)?);
         match changes.iter().find(|change| change.service() == RESERVED_SERVICE) {
-            Some(change) => Err(Refused::OwnGrants { id: change.id.to_string(), permission: change.permission.clone() }),
+            Some(change) => {
+                Err(Refused::OwnGrants { id: change.id.to_string(), permission: change.permission.clone() })
+            }
             None => Ok(()),
         }
     }

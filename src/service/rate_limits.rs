@@ -1,11 +1,6 @@
 //! Rates that one source or one identity may not exceed (invariant 10): a flood costs its sender, nobody else.
 
-use std::{
-    hash::Hash,
-    net::IpAddr,
-    num::NonZeroU32,
-    time::Duration,
-};
+use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
 use countersign_identity::SpiffeId;
 use governor::{
@@ -67,7 +62,11 @@ impl RateLimits {
         self.identities.retain_recent();
     }
 
-    fn check<K: Hash + Eq + Clone>(&self, limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Duration> {
+    fn check<K: Hash + Eq + Clone>(
+        &self,
+        limiter: &DefaultKeyedRateLimiter<K>,
+        key: &K,
+    ) -> Result<(), Duration> {
         if limiter.len() > MOST_KEYS {
             limiter.retain_recent();
         }

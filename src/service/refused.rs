@@ -42,7 +42,9 @@ pub enum Refused {
         serial: String,
     },
     /// An older certificate of the lineage came back: two holders.
-    #[error("the certificate of {id} was replaced by a newer one: a copy of this machine's key is in use elsewhere, or an old backup was restored")]
+    #[error(
+        "the certificate of {id} was replaced by a newer one: a copy of this machine's key is in use elsewhere, or an old backup was restored"
+    )]
     Superseded {
         /// Whose.
         id: SpiffeId,

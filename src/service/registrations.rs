@@ -28,7 +28,11 @@ impl Ca {
     ///
     /// # Errors
     /// When the book cannot be read.
-    pub fn registrations(&self, after: Option<&Cursor>, limit: usize) -> Result<Listing<Registration>, Refused> {
+    pub fn registrations(
+        &self,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Listing<Registration>, Refused> {
         Ok(self.book().registrations(after, limit)?)
     }
 
@@ -36,7 +40,11 @@ impl Ca {
     ///
     /// # Errors
     /// When it breaks a rule, or a name belongs to another identity.
-    pub async fn set_registration(&self, mut registration: Registration, actor: Actor) -> Result<(), Refused> {
+    pub async fn set_registration(
+        &self,
+        mut registration: Registration,
+        actor: Actor,
+    ) -> Result<(), Refused> {
         let now = self.now();
         registration.created = self.book().registration(&registration.id)?.map_or(now, |old| old.created);
         self.check_registration(&registration)?;
@@ -66,8 +74,7 @@ impl Ca {
         let now = self.now();
         for registration in &mut registrations {
             self.check_registration(registration)?;
-            registration.created =
-                self.book().registration(&registration.id)?.map_or(now, |old| old.created);
+            registration.created = self.book().registration(&registration.id)?.map_or(now, |old| old.created);
         }
         Ok(self.book().import_registrations(registrations, dry_run, actor, now).await?)
     }

@@ -46,8 +46,7 @@ impl Ca {
         let profile = self.profile(&registration.profile)?;
         let keys = self.keys();
         let house = self.house(&keys);
-        let act =
-            Act::Renew { machine: machine.id, presented: renewal.presented, source: renewal.source };
+        let act = Act::Renew { machine: machine.id, presented: renewal.presented, source: renewal.source };
         let issued = approve(key, &registration, &profile, &house, self.now())?
             .prepare(self.new_serial(), machine.lineage, &house)?
             .record(self.book(), act)
@@ -68,10 +67,15 @@ impl Ca {
     }
 
     /// The machine and registration behind a certificate that may renew.
-    async fn entitled(&self, standing: &Standing, source: Source) -> Result<(Machine, Registration), Refused> {
+    async fn entitled(
+        &self,
+        standing: &Standing,
+        source: Source,
+    ) -> Result<(Machine, Registration), Refused> {
         let issuance = &standing.issuance;
         let serial = issuance.serial;
-        let machine = standing.machine.clone().ok_or_else(|| Refused::CertificateUnknown(serial.to_string()))?;
+        let machine =
+            standing.machine.clone().ok_or_else(|| Refused::CertificateUnknown(serial.to_string()))?;
         let refusal = match machine.status {
             MachineStatus::Active => None,
             MachineStatus::Held => Some(LedgerRefusal::MachineHeld),
@@ -105,9 +109,9 @@ impl Ca {
         let serial = issuance.serial.to_string();
         Ok(match self.book().present(issuance.serial, door, self.now()).await? {
             // Another request changed the lineage between our look and the book's.
-            Presentation::Current { .. } | Presentation::Confirmed { .. } | Presentation::NotActive { .. } => {
-                LedgerError::Refused(LedgerRefusal::LineageMoved).into()
-            }
+            Presentation::Current { .. }
+            | Presentation::Confirmed { .. }
+            | Presentation::NotActive { .. } => LedgerError::Refused(LedgerRefusal::LineageMoved).into(),
             Presentation::Revoked { .. } => Refused::CertificateRevoked { id, serial },
             Presentation::Unknown => Refused::CertificateUnknown(serial),
             Presentation::Clone { action, .. } => {

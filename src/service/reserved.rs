@@ -15,10 +15,12 @@ pub(super) fn names_of(config: &Config) -> Result<ReservedNames, StartError> {
     let mut names = ReservedNames { dns: Vec::new(), ip: Vec::new() };
     match config.host.parse::<IpAddr>() {
         Ok(address) => names.ip.push(address),
-        Err(_) => names.dns.push(config.host.parse().map_err(|error| StartError::Url {
-            url: config.url.clone(),
-            why: format!("{error}"),
-        })?),
+        Err(_) => names.dns.push(
+            config
+                .host
+                .parse()
+                .map_err(|error| StartError::Url { url: config.url.clone(), why: format!("{error}") })?,
+        ),
     }
     let listen = config.listen.ip();
     if !listen.is_unspecified() && !names.ip.contains(&listen) {

@@ -273,7 +273,8 @@ pub(crate) fn unlock_secret(state: &StateDir, entropy: &Entropy) -> Result<Zeroi
     match std::fs::read(&path) {
         Ok(secret) => Ok(Zeroizing::new(secret)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let secret = Zeroizing::new(countersign_identity::hex::encode(&entropy.octets::<32>()).into_bytes());
+            let secret =
+                Zeroizing::new(countersign_identity::hex::encode(&entropy.octets::<32>()).into_bytes());
             files::create_secret(&path, &secret).map_err(RootActError::file(&path))?;
             Ok(secret)
         }

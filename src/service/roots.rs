@@ -17,7 +17,7 @@ const KIND: &str = "countersign-roots+jws";
 ///
 /// # Errors
 /// When the root's pen fails.
-pub async fn first_roots_document(
+pub(super) async fn first_roots_document(
     trust_domain: &TrustDomain,
     root: &IssuerCertificate,
     signer: &dyn Signer,

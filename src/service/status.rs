@@ -68,7 +68,8 @@ impl Ca {
         let metrics = self.metrics();
         let left = self.keys().issuer().validity().not_after().since(self.now());
         metrics.issuer_left.set(left.as_secs_f64());
-        let server = self.server_certificate_end().map_or(std::time::Duration::ZERO, |end| end.since(self.now()));
+        let server =
+            self.server_certificate_end().map_or(std::time::Duration::ZERO, |end| end.since(self.now()));
         metrics.server_left.set(server.as_secs_f64());
         metrics.store_read_only.set(i64::from(self.book().health().read_only.is_some()));
         if let Ok(counts) = self.book().counts() {

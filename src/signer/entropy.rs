@@ -19,7 +19,10 @@ impl Entropy {
     #[must_use]
     pub fn system() -> Self {
         Self::from_fn(|out| {
-            #[expect(clippy::expect_used, reason = "a CA without randomness must stop, not go on with guessable serials")]
+            #[expect(
+                clippy::expect_used,
+                reason = "a CA without randomness must stop, not go on with guessable serials"
+            )]
             SysRng.try_fill_bytes(out).expect("the operating system has no randomness");
         })
     }

@@ -23,7 +23,8 @@ impl std::fmt::Debug for FileSigner {
 /// # Errors
 /// When the operating system has no randomness.
 pub fn new_key() -> Result<KeyPair, SignerError> {
-    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|e| SignerError::Unavailable { why: e.to_string() })
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+        .map_err(|e| SignerError::Unavailable { why: e.to_string() })
 }
 
 impl FileSigner {

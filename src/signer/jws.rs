@@ -27,11 +27,7 @@ pub struct Signature<'a> {
 ///
 /// # Errors
 /// When a pen fails.
-pub async fn sign_general(
-    kind: &str,
-    payload: &[u8],
-    signers: &[Signature<'_>],
-) -> Result<Value, JwsError> {
+pub async fn sign_general(kind: &str, payload: &[u8], signers: &[Signature<'_>]) -> Result<Value, JwsError> {
     let payload = URL_SAFE_NO_PAD.encode(payload);
     let mut signatures = Vec::with_capacity(signers.len());
     for one in signers {

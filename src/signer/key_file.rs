@@ -115,9 +115,12 @@ impl KeyFile {
     /// When the file is missing, is no encrypted key, or the secret does not open it.
     pub fn open(&self, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyFileError> {
         let malformed = || KeyFileError::Malformed { path: self.path.clone() };
-        let text = Zeroizing::new(std::fs::read_to_string(&self.path).map_err(|source| {
-            KeyFileError::File { act: "read", path: self.path.clone(), source }
-        })?);
+        let text =
+            Zeroizing::new(std::fs::read_to_string(&self.path).map_err(|source| KeyFileError::File {
+                act: "read",
+                path: self.path.clone(),
+                source,
+            })?);
         let (label, document) = SecretDocument::from_pem(&text).map_err(|_| malformed())?;
         if label != EncryptedPrivateKeyInfoRef::PEM_LABEL {
             return Err(malformed());
@@ -140,7 +143,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = KeyFile::at(dir.path().join("k.pem"));
         let key = new_key().unwrap();
-        file.create(key.serialized_der(), b"correct horse", Strength::Passphrase, &Entropy::system()).unwrap();
+        file.create(key.serialized_der(), b"correct horse", Strength::Passphrase, &Entropy::system())
+            .unwrap();
         assert_eq!(file.open(b"correct horse").unwrap().as_slice(), key.serialized_der());
         assert!(matches!(file.open(b"wrong"), Err(KeyFileError::Locked { .. })));
         assert_eq!(std::fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);

@@ -81,12 +81,9 @@ fn configuration(ca: &CaArgs, findings: &mut Findings) -> Option<Config> {
 }
 
 fn state(state: &StateDir, findings: &mut Findings) {
-    findings.private(state.path());
-    let mut secrets = vec![state.unlock()];
+    let mut secrets = vec![state.path().to_owned(), state.unlock()];
     collect_keys(state.path(), &state.book(), &mut secrets);
-    for secret in secrets {
-        findings.private(&secret);
-    }
+    findings.private(&secrets);
 }
 
 /// Files whose names say that they hold a key; the book has a check of its own when it is opened.

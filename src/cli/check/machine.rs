@@ -35,8 +35,7 @@ pub(super) fn check(dir: &Path, now: Timestamp, findings: &mut Findings) {
         Err(error) => return findings.failed(error.to_string(), error.hint().unwrap_or(ENROLL_AGAIN)),
     };
     findings.good(format!("{} is {} ({})", dir.display(), identity.spiffe_id(), identity.machine()));
-    findings.private(dir);
-    findings.private(&identity.home().join("svid.key"));
+    findings.private(&[dir.to_owned(), dir.join("svid.key")]);
     links(dir, findings);
     times(&identity, now, findings);
     last_attempt(dir, findings);

@@ -76,28 +76,35 @@ impl Findings {
         self.0.push(Finding { state: State::Failed, text: text.into(), remedy: Some(remedy.into()) });
     }
 
-    /// Only its owner may enter a directory or read a file that holds keys (invariant 8).
-    fn private(&mut self, path: &Path) {
+    /// Only their owner may enter the directories and read the files that hold keys (invariant 8).
+    fn private(&mut self, paths: &[PathBuf]) {
+        let open: Vec<_> = paths.iter().filter(|path| !self.is_private(path)).collect();
+        if open.is_empty() {
+            let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+            self.good(format!("only their owner may use {}", names.join(", ")));
+        }
+    }
+
+    fn is_private(&mut self, path: &Path) -> bool {
         let shown = path.display();
         match fs::metadata(path) {
+            Ok(found) if found.permissions().mode() & 0o077 == 0 => return true,
             Ok(found) => {
-                let open = found.permissions().mode() & 0o077;
                 let right = if found.is_dir() { "700" } else { "600" };
-                if open == 0 {
-                    self.good(format!("only its owner may use {shown}"));
-                } else {
-                    let mode = found.permissions().mode() & 0o777;
-                    self.failed(
-                        format!("{shown} is open to others (mode {mode:o}, expected {right})"),
-                        format!("chmod {right} {shown}; if others had access to this host, count its keys as stolen"),
-                    );
-                }
+                let mode = found.permissions().mode() & 0o777;
+                self.failed(
+                    format!("{shown} is open to others (mode {mode:o}, expected {right})"),
+                    format!(
+                        "chmod {right} {shown}; if others had access to this host, count its keys as stolen"
+                    ),
+                );
             }
             Err(error) => self.failed(
                 format!("cannot look at {shown}: {error}"),
                 "run the check as the user that owns it, or restore it from a backup",
             ),
         }
+        false
     }
 
     fn show(&self, out: &Output) {
@@ -165,11 +172,11 @@ mod tests {
         fs::write(&key, "key").unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
         let mut findings = Findings::default();
-        findings.private(&key);
+        findings.private(std::slice::from_ref(&key));
         assert_eq!(findings.0[0].state, State::Failed);
         assert!(findings.0[0].remedy.as_ref().unwrap().starts_with("chmod 600"));
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-        findings.private(&key);
+        findings.private(std::slice::from_ref(&key));
         assert_eq!(findings.0[1].state, State::Good);
     }
 }
