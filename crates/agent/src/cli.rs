@@ -226,7 +226,11 @@ fn log_to_stderr(level: &str) {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse_lossy(format!("{level},h2=warn,hyper=info,rustls=info"));
     // A second call, as from a test, finds a logger in place; that is as good.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::is_coloured())
+        .try_init();
 }
 
 #[cfg(test)]

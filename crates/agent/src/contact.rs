@@ -1,5 +1,6 @@
 //! One request to the CA: connect, prove who the CA is, ask, read the answer.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,11 @@ impl Contact<'_> {
             Ok(Err(ConnectError::Refused(refusal))) => {
                 Err(refusal::of_server(&refusal, self.pin, self.endpoint, self.clock.now()))
             }
+            // What arrived is not TLS 1.3 as we speak it; a broken connection is another kind of error.
+            Ok(Err(ConnectError::Handshake(error))) if error.kind() == io::ErrorKind::InvalidData => Err(
+                AgentError::refused(format!("{} does not speak TLS as a CA does: {error}", self.endpoint))
+                    .with_hint("is the URL that of the CA's main listener?"),
+            ),
             Ok(Err(error)) => Err(AgentError::unreachable(format!("{}: {error}", self.endpoint))),
             Err(_) => Err(AgentError::unreachable(format!(
                 "{} did not complete the TLS handshake within {} s",

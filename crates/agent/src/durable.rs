@@ -14,13 +14,21 @@ pub(crate) const SECRET: u32 = 0o600;
 /// The directory of an identity; an operator may widen it, the keys stay 0600.
 pub(crate) const PRIVATE_DIR: u32 = 0o700;
 
-/// Makes a directory and its parents; one that exists keeps its mode.
+/// Makes a directory and its parents, durably; one that exists keeps its mode.
 pub(crate) fn make_dir(path: &Path) -> Result<(), AgentError> {
+    let missing: Vec<_> = path.ancestors().take_while(|dir| !named(dir).exists()).collect();
     DirBuilder::new()
         .recursive(true)
         .mode(PRIVATE_DIR)
         .create(path)
-        .map_err(|error| AgentError::file("create the directory", path, &error))
+        .map_err(|error| AgentError::file("create the directory", path, &error))?;
+    // A key in a directory whose own name is lost in a power cut is lost with it.
+    missing.into_iter().filter_map(Path::parent).try_for_each(|parent| sync_dir(named(parent)))
+}
+
+/// The directory a relative path begins in has the empty name.
+fn named(dir: &Path) -> &Path {
+    if dir.as_os_str().is_empty() { Path::new(".") } else { dir }
 }
 
 /// Syncs a directory, so that the names in it survive.
@@ -84,7 +92,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, AgentError> {
 
 /// The directory of `path`, and the name under which its next content is prepared.
 fn beside(path: &Path) -> (&Path, PathBuf) {
-    let parent = path.parent().unwrap_or(Path::new("."));
+    let parent = named(path.parent().unwrap_or(Path::new("")));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     (parent, parent.join(format!(".{name}.new")))
 }
@@ -115,6 +123,15 @@ mod tests {
         point(&link, Path::new("generations/1-a")).unwrap();
         point(&link, Path::new("generations/2-b")).unwrap();
         assert_eq!(fs::read_link(&link).unwrap(), Path::new("generations/2-b"));
+    }
+
+    #[test]
+    fn a_directory_is_made_with_its_parents_wherever_it_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        make_dir(&dir.path().join("a/b")).unwrap();
+        assert!(dir.path().join("a/b").is_dir());
+        make_dir(&dir.path().join("a/b")).unwrap();
+        make_dir(Path::new(".")).unwrap();
     }
 
     #[test]

@@ -21,8 +21,11 @@ pub(crate) fn complaint(error: &AgentError) {
     }
 }
 
+/// Whether stderr shows colours: at a terminal, unless `NO_COLOR` says otherwise.
+pub(crate) fn is_coloured() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 fn paint(color: AnsiColor) -> Style {
-    let plain =
-        !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain { Style::new() } else { color.on_default().bold() }
+    if is_coloured() { color.on_default().bold() } else { Style::new() }
 }

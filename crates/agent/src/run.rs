@@ -70,38 +70,46 @@ impl Agent {
             if !matches!(event, Event::Tick) {
                 self.tell(&identity, failure.take(), schedule.next_attempt());
             }
-            let work = async {
-                self.reload_if_due(&identity, &mut reload_after).await;
-                match action {
-                    Action::Renew => Some(self.renew().await),
-                    Action::Wait(pause) => {
-                        sleep(pause).await;
-                        None
-                    }
-                }
-            };
-            event = tokio::select! {
+            let end = tokio::select! {
                 order = orders.recv() => match order {
-                    // A renewal that was under way is begun again with the same key.
-                    Some(Order::RenewNow) => Event::RenewNow,
+                    // A renewal or reload that was under way is begun again, the renewal with the same key.
+                    Some(Order::RenewNow) => {
+                        event = Event::RenewNow;
+                        continue;
+                    }
                     Some(Order::Stop) | None => return Ok(()),
                 },
-                end = work => match end {
-                    None => self.look(&mut identity),
-                    Some(Ok(next)) => {
-                        identity = next;
-                        Event::Renewed(Lease::from(&identity))
-                    }
-                    Some(Err(error)) => {
-                        let event = Event::Failed {
-                            lasting: error.is_lasting(),
-                            retry_after: error.retry_after(),
-                        };
-                        failure = Some(error);
-                        event
-                    }
-                },
+                end = self.work(action, &identity, &mut reload_after) => end,
             };
+            event = match end {
+                None => self.look(&mut identity),
+                Some(Ok(next)) => {
+                    identity = next;
+                    Event::Renewed(Lease::from(&identity))
+                }
+                Some(Err(error)) => {
+                    let (lasting, retry_after) = (error.is_lasting(), error.retry_after());
+                    failure = Some(error);
+                    Event::Failed { lasting, retry_after }
+                }
+            };
+        }
+    }
+
+    /// Does what the schedule said; `None` after a wait.
+    async fn work(
+        &self,
+        action: Action,
+        identity: &Identity,
+        reload_after: &mut Timestamp,
+    ) -> Option<Result<Identity, AgentError>> {
+        self.reload_if_due(identity, reload_after).await;
+        match action {
+            Action::Renew => Some(self.renew().await),
+            Action::Wait(pause) => {
+                sleep(pause).await;
+                None
+            }
         }
     }
 

@@ -281,6 +281,24 @@ async fn a_server_that_says_nothing_is_given_up_within_ten_seconds() {
 }
 
 #[tokio::test]
+async fn a_server_that_speaks_no_tls_is_told_apart_from_one_that_is_away() {
+    use tokio::io::AsyncWriteExt as _;
+    let plain = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", plain.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = plain.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    });
+    let (ca, scratch, _) = at_noon().await;
+    let options =
+        EnrollOptions::new(ca.invitation(1), scratch.path()).clock(noon_clock()).url(url.parse().unwrap());
+    let error = enroll(&options).await.unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+    assert!(error.to_string().contains("does not speak TLS as a CA does"), "{error}");
+}
+
+#[tokio::test]
 async fn two_enrollments_at_once_in_one_directory_do_not_mix() {
     let (ca, scratch, options) = at_noon().await;
     let dir = scratch.path().to_owned();
