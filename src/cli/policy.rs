@@ -131,14 +131,12 @@ fn check(file: &Path, out: &Output) -> Result<(), CliError> {
             out.field("version", policy.version());
         }
     }
-    match failures.len() {
-        0 => Ok(()),
-        failed => Err(CliError::refused(format_args!(
-            "{failed} expectations of {}'s tests do not hold",
-            file.display()
-        ))
-        .hint("`countersign policy explain` shows which rules are about an identity")),
+    if failures.is_empty() {
+        return Ok(());
     }
+    let failed = failures.len();
+    Err(CliError::refused(format_args!("{failed} of the expectations in {} failed", file.display()))
+        .hint("`countersign policy explain` shows which rules are about an identity"))
 }
 
 fn explain(policy: &Policy, id: &SpiffeId, now: Timestamp, out: &Output) -> Result<(), CliError> {

@@ -3,8 +3,11 @@
 use super::{Ca, KeySet, Profiles, Refused};
 use crate::config::Config;
 
+/// Sets a log filter, or says what is wrong with it.
+type SetFilter = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
 /// Sets the log filter of the running process.
-pub struct LogLevel(Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub struct LogLevel(Box<SetFilter>);
 
 impl std::fmt::Debug for LogLevel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

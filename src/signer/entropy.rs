@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use rand::{TryRng as _, rngs::SysRng};
 
+/// Fills octets with randomness.
+type Fill = dyn Fn(&mut [u8]) + Send + Sync;
+
 /// A source of random octets.
 #[derive(Clone)]
-pub struct Entropy(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+pub struct Entropy(Arc<Fill>);
 
 impl std::fmt::Debug for Entropy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
