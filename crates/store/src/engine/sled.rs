@@ -163,5 +163,10 @@ fn refused_open(dir: &Path, error: sled::Error) -> StoreError {
 }
 
 fn failed(doing: &str, error: &sled::Error) -> StoreError {
-    StoreError::Io { doing: format!("{doing} the book"), why: error.to_string() }
+    let why = match error {
+        // Its own words wrap the system's in Debug output.
+        sled::Error::Io(e) => e.to_string(),
+        other => other.to_string(),
+    };
+    StoreError::Io { doing: format!("{doing} the book"), why }
 }
