@@ -161,7 +161,12 @@ impl<A> Desk<A> {
             handshake(self.config.load_full(), socket).await
         };
         let limit = self.limits.handshake_timeout;
-        let greeted = timeout(limit, greeting).await.unwrap_or(Err(AcceptError::Timeout(limit)));
+        let mut closed = self.closed.clone();
+        let greeted = tokio::select! {
+            greeted = timeout(limit, greeting) => greeted.unwrap_or(Err(AcceptError::Timeout(limit))),
+            // Nobody who has not finished its handshake is owed an answer.
+            _closing = closed.wait_for(|closing| *closing) => return,
+        };
         let (stream, verdict) = match greeted {
             Ok(greeted) => greeted,
             Err(reason) => return tracing::debug!(%from, %reason, "handshake failed"),
@@ -172,7 +177,7 @@ impl<A> Desk<A> {
             Ok(admission) => {
                 let age = admission.at_most.unwrap_or(Duration::MAX).min(self.limits.connection_age);
                 let service = connection::service(self.router.clone(), admission.context, wire);
-                connection::run(stream, service, &self.limits, wire.http2, age, self.closed.clone()).await;
+                connection::run(stream, service, &self.limits, wire.http2, age, closed).await;
             }
             Err(refusal) => tracing::debug!(%from, reason = %refusal, "refused after the handshake"),
         }

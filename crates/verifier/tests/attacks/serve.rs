@@ -12,6 +12,9 @@ use countersign_verifier::{
     Admission, Arrival, ClientConnector, FrontDoor, Limits, PeerRule, Presented, Refusal, VerifiedPeer, Wire,
     axum_serve, axum_serve_gated, serve_connections,
 };
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -67,6 +70,36 @@ async fn a_handler_knows_its_peer() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.contains("you are spiffe://prod.example/payments over "), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn http2_requests_know_their_peer_too() {
+    let world = World::new();
+    let running = ledger(&world, Duration::from_secs(60)).await;
+    let stream = open(&world.client(PAYMENTS).alpn(&["h2"]).build().expect("a client"), running.addr).await;
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+    tokio::spawn(connection);
+    for _ in 0..2 {
+        let request =
+            hyper::Request::get("https://ledger/who").body(Empty::<Bytes>::new()).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        let text = answer.into_body().collect().await.expect("a body").to_bytes();
+        assert!(text.starts_with(b"you are spiffe://prod.example/payments over "), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_unfinished_handshakes() {
+    let world = World::new();
+    let running = ledger(&world, Duration::from_secs(60)).await;
+    let _silent = TcpStream::connect(running.addr).await.expect("a connection");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    running.stop.send(()).expect("still serving");
+    let ended = tokio::time::timeout(Duration::from_secs(3), running.task).await.expect("returned in time");
+    assert!(ended.expect("no panic").is_ok());
 }
 
 #[tokio::test]
