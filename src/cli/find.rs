@@ -35,7 +35,7 @@ impl CaArgs {
         let path = self.path()?;
         Config::load(&path).map_err(|error| {
             CliError::refused(error)
-                .hint(format_args!("`countersign check --config {}` says more", path.display()))
+                .hint("correct the file; `countersign init` writes a complete one to compare with")
         })
     }
 

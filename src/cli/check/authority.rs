@@ -62,10 +62,10 @@ pub(super) fn check(ca: &CaArgs, now: Timestamp, findings: &mut Findings) {
 }
 
 fn configuration(ca: &CaArgs, findings: &mut Findings) -> Option<Config> {
-    let config = match ca.path().and_then(|_| ca.load()) {
+    let config = match ca.load() {
         Ok(config) => config,
         Err(error) => {
-            findings.failed(error.to_string(), "correct the file; `countersign init` writes a complete one");
+            findings.failed(error.to_string(), error.advice().unwrap_or_default());
             return None;
         }
     };

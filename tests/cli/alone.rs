@@ -1,0 +1,151 @@
+//! Commands that need no CA, and what is said when there is none.
+
+use std::fs;
+
+use countersign::service::pem;
+use countersign_testkit::Authority;
+
+use crate::place::Place;
+
+const POLICY: &str = r#"version = 1
+[service.ledger]
+permissions = ["read", "write"]
+[[grant]]
+id = "spiffe://prod.example/payments/**"
+permissions = ["ledger:read"]
+[[test]]
+id = "spiffe://prod.example/payments/api"
+may = ["ledger:write"]
+"#;
+
+#[test]
+fn no_command_is_wrong_usage_and_help_is_not() {
+    let place = Place::empty();
+    place.run(&[]).fails(2, "Usage: countersign");
+    place.run(&["machines"]).fails(2, "Usage: countersign machines");
+    place.run(&["invite", "not-an-id"]).fails(2, "a SPIFFE ID begins with spiffe://");
+    assert!(place.run(&["--help"]).done().contains("0 done, 1 refused or failed"));
+}
+
+#[test]
+fn without_a_configuration_every_place_that_was_tried_is_named() {
+    let end = Place::empty().run(&["machines", "list"]);
+    for tried in [
+        "--config",
+        "$COUNTERSIGN_CONFIG",
+        "./ca-config/countersign.toml",
+        "/etc/countersign/countersign.toml",
+    ] {
+        assert!(end.err.contains(tried), "{end:?}");
+    }
+    end.fails(1, "hint: name it with --config FILE, or make a CA with `countersign init`");
+}
+
+#[test]
+fn a_variable_names_the_configuration_and_a_flag_goes_before_it() {
+    let place = Place::empty();
+    place
+        .run_with(("COUNTERSIGN_CONFIG", "gone.toml"), &["machines", "list"])
+        .fails(1, "$COUNTERSIGN_CONFIG names gone.toml, which is not a file");
+    place
+        .run_with(("COUNTERSIGN_CONFIG", "gone.toml"), &["machines", "list", "--config", "flag.toml"])
+        .fails(1, "--config names flag.toml");
+}
+
+#[test]
+fn a_configuration_with_an_unknown_key_names_line_and_nearest_key() {
+    let place = Place::empty();
+    fs::write(place.path("c.toml"), "trust_domain = \"td\"\nlisen = \"127.0.0.1:1\"\n").unwrap();
+    place.run(&["check", "--config", "c.toml"]).fails(1, "one check failed");
+    place.run(&["machines", "list", "--config", "c.toml"]).fails(1, "line 2, column 1");
+    place.run(&["machines", "list", "--config", "c.toml"]).fails(1, "did you mean `listen`?");
+}
+
+#[test]
+fn a_ca_that_does_not_run_is_exit_code_3_with_what_to_do() {
+    let place = Place::empty();
+    fs::write(place.path("c.toml"), "trust_domain = \"td\"\n").unwrap();
+    let end = place.run(&["issued", "list", "--config", "c.toml"]);
+    end.fails(3, "hint: is `countersign serve` running?");
+}
+
+#[test]
+fn a_policy_whose_own_test_fails_is_refused_naming_its_line() {
+    let place = Place::empty();
+    fs::write(place.path("p.toml"), POLICY).unwrap();
+    let end = place.run(&["policy", "check", "p.toml"]);
+    assert!(end.out.contains("test on line 7"), "{end:?}");
+    end.fails(1, "1 of the expectations in p.toml");
+}
+
+#[test]
+fn a_policy_with_a_typing_mistake_names_line_and_column() {
+    let place = Place::empty();
+    fs::write(place.path("p.toml"), POLICY.replace("[[grant]]", "[[grants]]")).unwrap();
+    place
+        .run(&["policy", "check", "p.toml"])
+        .fails(1, "p.toml:4:3: unknown key \"grants\" (did you mean \"grant\"?)");
+}
+
+#[test]
+fn a_policy_is_explained_without_a_ca() {
+    let place = Place::empty();
+    fs::write(place.path("p.toml"), POLICY).unwrap();
+    let explain = |permission| {
+        place
+            .run(&["policy", "explain", "spiffe://prod.example/payments/api", permission, "--file", "p.toml"])
+            .done()
+    };
+    assert!(explain("ledger:read").contains("allowed ledger:read: grant"));
+    assert!(explain("ledger:write").contains("refused ledger:write: no grant"));
+    let holders = place.json(&["policy", "who-can", "ledger:read", "--file", "p.toml"]);
+    assert_eq!(holders[0]["id"], "spiffe://prod.example/payments/**");
+    place
+        .run(&["policy", "who-can", "ledger:reed", "--file", "p.toml"])
+        .fails(1, "declared are countersign:");
+}
+
+#[test]
+fn inspect_tells_which_rule_a_certificate_breaks() {
+    let place = Place::empty();
+    let root = Authority::root("prod.example");
+    let issuer = root.issuer();
+    let write = |name: &str, pem: String| fs::write(place.path(name), pem).unwrap();
+    let certificate = |authority: &Authority| pem::encode("CERTIFICATE", authority.certificate());
+    let two = ["spiffe://prod.example/a", "spiffe://prod.example/b"];
+    write("good.pem", issuer.leaf("spiffe://prod.example/payments").forge().chain_pem());
+    write("two-names.pem", issuer.leaf(two[0]).uris(&two).forge().chain_pem());
+    write("roots.pem", certificate(&root));
+    write("others.pem", certificate(&root.impostor()));
+    let noon = countersign_testkit::noon().to_string();
+    let inspect = |file, roots| place.run(&["inspect", file, "--bundle", roots, "--at", &noon]).done();
+    assert!(
+        inspect("good.pem", "roots.pem")
+            .contains("✓ a verifier accepts it as spiffe://prod.example/payments")
+    );
+    assert!(inspect("good.pem", "others.pem").contains("✗ a verifier refuses it"));
+    assert!(inspect("two-names.pem", "roots.pem").contains("2 URI names, expected exactly one"));
+    let late =
+        place.run(&["inspect", "good.pem", "--bundle", "roots.pem", "--at", "2099-01-01T00:00:00Z"]).done();
+    assert!(late.contains("✗ a verifier refuses it") && late.contains("expired"), "{late}");
+}
+
+#[test]
+fn inspect_never_shows_a_key_or_the_secret_of_an_invitation() {
+    // Invariant 8.
+    let place = Place::empty();
+    let invitation = countersign_api::Invitation {
+        url: "https://ca.example:8443".into(),
+        trust_domain: "prod.example".into(),
+        root_sha256: [1; 32],
+        secret: *b"0123456789abcdef0123456789abcdef",
+    };
+    fs::write(place.path("invitation"), invitation.to_string()).unwrap();
+    let shown = place.run(&["inspect", "invitation"]).done();
+    assert!(shown.contains("https://ca.example:8443") && shown.contains(&"01".repeat(32)), "{shown}");
+    assert!(!shown.contains("0123456789abcdef") && !shown.contains("MDEyMzQ1"), "{shown}");
+    let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+    fs::write(place.path("key.pem"), key).unwrap();
+    let shown = place.run(&["inspect", "key.pem"]).done();
+    assert_eq!(shown, "The file holds a private key, not encrypted (it is not shown).\n");
+}
