@@ -214,3 +214,39 @@ impl From<Refusal> for Failure {
         by_code(refusal.code(), &refusal)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_of_the_book_has_its_code_on_the_wire() {
+        use LedgerRefusal as L;
+        let callers_own = [
+            (L::InvitationUnknown, "invitation_unknown"),
+            (L::InvitationExpired, "invitation_expired"),
+            (L::InvitationUsed, "invitation_used"),
+            (L::KeyInUse, "key_in_use"),
+            (L::LineageMoved, "lineage_moved"),
+            (L::Superseded, "certificate_superseded"),
+            (L::MachineUnknown, "machine_unknown"),
+            (L::MachineHeld, "machine_held"),
+            (L::MachineSuspended, "machine_suspended"),
+            (L::MachineRemoved, "machine_removed"),
+            (L::MachineReplaced, "machine_replaced"),
+            (L::CertificateRevoked, "certificate_revoked"),
+            (L::RegistrationGone, "registration_gone"),
+            (L::TooManyPending, "too_many_pending"),
+        ];
+        for (refusal, code) in callers_own {
+            assert_eq!(ledger(refusal).code.as_str(), code, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_wrong_inside_is_not_told_outside() {
+        let failure = store(StoreError::Corrupt { what: "row 7 of /var/lib/secret".into() });
+        assert_eq!(failure.code, ProblemCode::Internal);
+        assert!(!failure.detail.contains("secret"), "{}", failure.detail);
+    }
+}

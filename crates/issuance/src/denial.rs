@@ -97,7 +97,7 @@ impl Denial {
             Denial::CsrNames { .. } => "csr_names_refused",
             Denial::KeyKind { .. } => "key_kind_refused",
             Denial::CaKey => "key_in_use",
-            Denial::RegistrationEnded { .. } => "registration_ended",
+            Denial::RegistrationEnded { .. } => "registration_gone",
             Denial::Registration(_) => "registration_invalid",
             Denial::Profile { .. } => "profile_unknown",
             Denial::Reserved { .. } => "name_reserved",

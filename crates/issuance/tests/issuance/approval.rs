@@ -109,7 +109,7 @@ async fn a_registration_that_no_longer_stands_is_denied() {
         approve(key, &registration, &workload(), &premises.house(), NOW).unwrap_err().code()
     };
     let id = |text: &str| -> SpiffeId { text.parse().unwrap() };
-    assert_eq!(denied(&|r| r.until = Some(NOW)), "registration_ended");
+    assert_eq!(denied(&|r| r.until = Some(NOW)), "registration_gone");
     assert_eq!(denied(&|r| r.id = id("spiffe://other.example/payments/api")), "trust_domain_foreign");
     assert_eq!(denied(&|r| r.id = id("spiffe://prod.example/countersign/ca")), "name_reserved");
     assert_eq!(denied(&|r| r.dns = vec!["ca.prod.example".parse().unwrap()]), "name_reserved");
