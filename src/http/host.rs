@@ -12,7 +12,7 @@ use axum::{
 use countersign_api::admin::{Issuer, Page, ReloadResponse};
 use tokio_util::io::ReaderStream;
 
-use super::{admin::issuer_page, problem::Failure, server::Desk};
+use super::{admin::issuer_page, caller::Caller, problem::Failure, server::Desk};
 use crate::service::{Ca, Refused};
 
 /// `POST /v1/admin/reload`
@@ -21,8 +21,11 @@ pub(super) async fn reload(Extension(desk): Extension<Arc<Desk>>) -> Result<Json
 }
 
 /// `POST /v1/admin/issuers/adopt`
-pub(super) async fn adopt_issuer(State(ca): State<Arc<Ca>>) -> Result<Json<Page<Issuer>>, Failure> {
-    ca.adopt_issuer()?;
+pub(super) async fn adopt_issuer(
+    State(ca): State<Arc<Ca>>,
+    caller: Caller,
+) -> Result<Json<Page<Issuer>>, Failure> {
+    ca.adopt_issuer(caller.actor()).await?;
     Ok(issuer_page(&ca))
 }
 

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use countersign_identity::{TrustBundle, TrustDomain};
+use countersign_store::Actor;
 use countersign_verifier::{
     Admission, Arrival, FrontDoor, OwnIdentity, SetupError, SvidVerifier, SystemClock, TrustError,
     TrustStore, provider, serve_connections,
@@ -107,6 +108,7 @@ impl Server {
         let (listen, ops_listen) = (config.listen, config.ops_listen);
         let socket = config.admin_socket();
         let ca = Arc::new(Ca::open(config, world)?);
+        ca.write_down_issuers(&ca.keys(), Actor::House).await?;
         ca.load_first_policy().await?;
         let desk = Arc::new(Desk::open(ca, level).await?);
         let (stopping, stopped) = watch::channel(false);

@@ -5,6 +5,9 @@ use countersign_store::{Actor, Cursor, Listing, Machine, MachineFilter, MachineS
 
 use super::{Ca, Refused};
 
+/// Machines read at a time.
+const PAGE: usize = 1000;
+
 /// What an operator does with machines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Order {
@@ -63,7 +66,16 @@ impl Ca {
     /// The machines of an identity that have not ended.
     fn machines_here(&self, id: &SpiffeId) -> Result<Vec<Machine>, Refused> {
         let filter = MachineFilter { identity: Some(id.clone()), status: None };
-        let mut found = self.book().machines(&filter, None, usize::MAX)?.items;
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.book().machines(&filter, after.as_ref(), PAGE)?;
+            found.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
         found.retain(|machine| !machine.status.has_ended());
         Ok(found)
     }

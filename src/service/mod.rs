@@ -9,6 +9,7 @@ mod enroll;
 mod granted;
 mod invite;
 mod issued;
+mod issuers;
 mod key_set;
 mod machines;
 mod metrics;

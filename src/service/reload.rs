@@ -1,6 +1,6 @@
 //! Reloading: all or nothing, and never what would change who this CA is.
 
-use super::{Ca, KeySet, Profiles, Refused};
+use super::{Ca, Profiles, Refused};
 use crate::config::Config;
 
 /// Sets a log filter, or says what is wrong with it.
@@ -59,21 +59,6 @@ impl Ca {
         self.adopt(new, profiles);
         tracing::info!(?changed, "configuration reloaded");
         Ok(changed)
-    }
-
-    /// Takes up the issuer that `issuer rotate` left in the state directory.
-    ///
-    /// # Errors
-    /// When a file is missing or damaged; then the old issuer goes on signing.
-    pub fn adopt_issuer(&self) -> Result<(), Refused> {
-        let keys = KeySet::open(self.state(), self.unlock(), self.now())
-            .map_err(|e| Refused::Issuer(e.to_string()))?;
-        if keys.root().der() != self.keys().root().der() {
-            return Err(Refused::Issuer("the root certificate changed: restart needed".into()));
-        }
-        tracing::info!(ends = %keys.issuer().validity().not_after(), "a new issuer signs");
-        self.adopt_keys(keys);
-        Ok(())
     }
 }
 

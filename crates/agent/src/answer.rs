@@ -79,6 +79,7 @@ impl Accepted {
         key: &PendingKey,
         pin: &Pin,
         url: &Endpoint,
+        redeemed: Option<String>,
     ) -> Result<Publication<'_>, AgentError> {
         let serial = self.peer.serial().ok_or_else(|| {
             AgentError::refused(
@@ -98,6 +99,7 @@ impl Accepted {
                 window: self.window,
                 url: url.clone(),
                 pin: pin.clone(),
+                redeemed,
             },
         })
     }

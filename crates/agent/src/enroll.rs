@@ -49,7 +49,8 @@ impl EnrollOptions {
         Self { url: Some(url), ..self }
     }
 
-    /// Redeem the invitation even though the directory holds a valid identity; default no.
+    /// Redeem the invitation even though it was redeemed into this directory already, or the directory holds a valid
+    /// identity of another CA; default no.
     #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
@@ -130,7 +131,9 @@ fn standing(dir: &Dir, pin: &Pin, options: &EnrollOptions) -> Result<Option<Iden
         return Ok(None);
     }
     if identity.pin() == pin {
-        return Ok(Some(identity));
+        // An operator who hands out another invitation wants it redeemed; the same one again changes nothing.
+        let same = Purpose::redeem(&options.invitation.secret).invitation() == identity.redeemed;
+        return Ok(same.then_some(identity));
     }
     let held = identity.pin();
     let error = AgentError::refused(format!(
@@ -152,11 +155,12 @@ async fn redeem(
 ) -> Result<Identity, AgentError> {
     let stages = &*options.stages;
     held.prepare()?;
-    let key = held.pending_key(&Purpose::redeem(&options.invitation.secret))?;
+    let purpose = Purpose::redeem(&options.invitation.secret);
+    let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
     let contact = Contact { endpoint: url, pin, own: None, clock: Arc::clone(&options.clock), stages };
     let request = EnrollRequest { invitation: options.invitation.to_string(), csr: key.csr()? };
     let answer = contact.post(paths::ENROLL, &request).await?;
     let accepted = Accepted::judge(&answer, &key, pin, &options.clock)?;
-    held.publish(&accepted.publication(&key, pin, url)?, stages)
+    held.publish(&accepted.publication(&key, pin, url, purpose.invitation())?, stages)
 }

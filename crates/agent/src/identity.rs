@@ -55,6 +55,8 @@ pub struct Identity {
     pub(crate) window: Window,
     pub(crate) url: Endpoint,
     pub(crate) pin: Pin,
+    /// Which invitation began it; a renewal carries it on.
+    pub(crate) redeemed: Option<String>,
 }
 
 impl Identity {
@@ -121,6 +123,9 @@ pub(crate) struct Meta {
     url: String,
     trust_domain: String,
     root_sha256: String,
+    /// The beginning of SHA-256 of the invitation's secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redeemed: Option<String>,
 }
 
 impl From<&Identity> for Meta {
@@ -136,6 +141,7 @@ impl From<&Identity> for Meta {
             url: identity.url.to_string(),
             trust_domain: identity.pin.trust_domain.to_string(),
             root_sha256: identity.pin.fingerprint(),
+            redeemed: identity.redeemed.clone(),
         }
     }
 }
@@ -160,6 +166,7 @@ impl Meta {
                 trust_domain: self.trust_domain.parse()?,
                 root_sha256: root.try_into().map_err(|_| "root_sha256 is not 32 octets")?,
             },
+            redeemed: self.redeemed.clone(),
         })
     }
 }

@@ -27,6 +27,14 @@ impl Purpose {
         Self::Enroll([a, b, c, d, e, f, g, h])
     }
 
+    /// The invitation a redemption is for, as it may be written down.
+    pub(crate) fn invitation(&self) -> Option<String> {
+        match self {
+            Self::Enroll(hash) => Some(hex::encode(hash)),
+            Self::Renew(_) => None,
+        }
+    }
+
     /// Where in `dir` the key of this purpose lies.
     pub(crate) fn path(&self, dir: &Path) -> PathBuf {
         let name = match self {

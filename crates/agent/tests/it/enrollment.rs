@@ -76,6 +76,16 @@ async fn a_directory_that_holds_a_valid_identity_is_kept() {
 }
 
 #[tokio::test]
+async fn another_invitation_of_the_same_ca_is_redeemed_into_the_same_directory() {
+    let (ca, scratch, options) = at_noon().await;
+    let first = enroll(&options).await.unwrap();
+    let options = EnrollOptions::new(ca.invitation(2), scratch.path()).clock(noon_clock());
+    let Enrolled::Now(second) = enroll_or_keep(&options).await.unwrap() else { panic!("nothing was redeemed") };
+    assert_ne!(second.serial(), first.serial());
+    assert_eq!(enroll_or_keep(&options).await.unwrap(), Enrolled::Before(second));
+}
+
+#[tokio::test]
 async fn an_invitation_of_another_ca_does_not_replace_a_valid_identity() {
     let (_ca, scratch, options) = at_noon().await;
     enroll(&options).await.unwrap();
