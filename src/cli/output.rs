@@ -69,7 +69,7 @@ impl Output {
 
     /// Rows under headers; nothing but the headers is written for no rows.
     pub(crate) fn table(&self, headers: &[&str], rows: Vec<Vec<String>>) {
-        self.line(render_table(headers, rows, io::stdout().is_terminal()));
+        self.line(render_table(headers, rows));
     }
 
     /// The result as pretty JSON.
@@ -219,15 +219,11 @@ fn span(seconds: u64) -> String {
     }
 }
 
-fn render_table(headers: &[&str], rows: Vec<Vec<String>>, terminal: bool) -> String {
+fn render_table(headers: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(headers.to_vec());
-    // Only a terminal has a width; a file or a pipe gets whole lines, one a row.
-    table.set_content_arrangement(if terminal {
-        ContentArrangement::Dynamic
-    } else {
-        ContentArrangement::Disabled
-    });
+    // Long lines are left to the terminal to wrap: an id broken into cells could not be copied.
+    table.set_content_arrangement(ContentArrangement::Disabled);
     for row in rows {
         table.add_row(row.iter().map(harmless).collect::<Vec<_>>());
     }
@@ -294,7 +290,7 @@ mod tests {
     fn a_table_has_one_line_a_row_without_trailing_blanks() {
         let rows = vec![vec!["m-1".into(), "active".into()], vec!["m-22".into(), "held".into()]];
         assert_eq!(
-            render_table(&["MACHINE", "STATUS"], rows, false),
+            render_table(&["MACHINE", "STATUS"], rows),
             "MACHINE  STATUS\nm-1      active\nm-22     held"
         );
     }

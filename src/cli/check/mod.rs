@@ -79,9 +79,12 @@ impl Findings {
     /// Only their owner may enter the directories and read the files that hold keys (invariant 8).
     fn private(&mut self, paths: &[PathBuf]) {
         let open: Vec<_> = paths.iter().filter(|path| !self.is_private(path)).collect();
-        if open.is_empty() {
-            let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
-            self.good(format!("only their owner may use {}", names.join(", ")));
+        if let (true, Some(first)) = (open.is_empty(), paths.first()) {
+            let more = paths.len() - 1;
+            self.good(format!(
+                "only their owner may use {} and what holds keys in it (files: {more})",
+                first.display()
+            ));
         }
     }
 
