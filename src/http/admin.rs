@@ -157,7 +157,7 @@ pub(super) async fn issued(
     if let Some(serial) = query.serial()? {
         let one = ca.issuance(serial)?.ok_or_else(|| {
             Failure::new(
-                ProblemCode::CertificateUnknown,
+                ProblemCode::NotFound,
                 format_args!("no unexpired certificate has the serial {serial}"),
             )
         })?;

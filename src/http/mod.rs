@@ -6,6 +6,7 @@ mod bundle;
 mod caller;
 mod desk;
 mod host;
+mod live_set;
 mod machine;
 mod ops;
 mod problem;

@@ -20,7 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{ops::Ops, public_router, unix::AdminSocket, visitor::Visitor};
+use super::{live_set::SignedHere, ops::Ops, public_router, unix::AdminSocket, visitor::Visitor};
 use crate::{
     config::{Config, KeyExchange, Limits},
     service::{self, Ca, LogLevel, Refused, World},
@@ -228,7 +228,7 @@ impl Desk {
     }
 }
 
-fn front_door(ca: &Ca, trust: &Arc<TrustStore>) -> FrontDoor {
+fn front_door(ca: &Arc<Ca>, trust: &Arc<TrustStore>) -> FrontDoor {
     FrontDoor::new(SvidVerifier::new(
         with_groups(&ca.config().groups),
         Arc::clone(trust),
@@ -237,7 +237,7 @@ fn front_door(ca: &Ca, trust: &Arc<TrustStore>) -> FrontDoor {
 }
 
 fn tls_config(
-    ca: &Ca,
+    ca: &Arc<Ca>,
     trust: &Arc<TrustStore>,
     identity: &Arc<OwnIdentity>,
 ) -> Result<Arc<ServerConfig>, SetupError> {

@@ -3,6 +3,7 @@
 use countersign_store::{Actor, IssuerRecord, IssuerState};
 
 use super::{Ca, KeySet, Refused};
+use countersign_identity::{KeyHash, Serial};
 
 impl Ca {
     /// Takes up the issuer that `issuer rotate` left in the state directory.
@@ -19,6 +20,19 @@ impl Ca {
         tracing::info!(ends = %keys.issuer().validity().not_after(), "a new issuer signs");
         self.adopt_keys(keys);
         Ok(())
+    }
+
+    /// The key that signed exactly these to-be-signed bytes under this serial, if this CA did and the issuer stands.
+    #[must_use]
+    pub fn issuer_of(&self, serial: Serial, tbs_sha256: &[u8; 32]) -> Option<KeyHash> {
+        // A book that cannot be read knows nobody: the path then decides.
+        let issuance = self.book().standing(serial).ok()??.issuance;
+        let same = issuance.signed && issuance.tbs_sha256 == *tbs_sha256;
+        let keys = self.keys();
+        let stands = keys.issuers().iter().find(|one| one.key_hash() == issuance.issuer);
+        let now = self.now();
+        stands.filter(|one| same && one.validity().contains(now) && keys.root().validity().contains(now))?;
+        Some(issuance.issuer)
     }
 
     /// Writes every issuer in the state directory into the book that is not there yet, oldest first: one that was

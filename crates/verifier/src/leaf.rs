@@ -1,6 +1,6 @@
 //! The leaf certificate: read once, and judged by the rules for X.509 SVIDs that path building omits.
 
-use countersign_identity::{KeyHash, Lineage, SpiffeId, Timestamp, Validity};
+use countersign_identity::{KeyHash, Lineage, Serial, SpiffeId, Timestamp, Validity};
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
@@ -63,6 +63,12 @@ impl<'a> Leaf<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Its serial, where it has the form Countersign gives, and SHA-256 of its to-be-signed part.
+    pub(crate) fn fingerprint(&self) -> Option<(Serial, [u8; 32])> {
+        let serial = Serial::from_be_bytes(self.parsed.raw_serial()).ok()?;
+        Some((serial, Sha256::digest(self.parsed.tbs_certificate.as_ref()).into()))
     }
 
     /// What the certificate says, under the key that signed it.

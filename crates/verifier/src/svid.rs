@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_identity::{Clock, Timestamp, ValidityState};
+use countersign_identity::{Clock, KeyHash, Timestamp, ValidityState};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::authority;
 use crate::leaf::{Leaf, key_hash};
+use crate::live::LiveSet;
 use crate::peer::{ExpiredPeer, PeerFacts, VerifiedPeer};
 use crate::refusal::{AuthorityRule, ChainFault, Refusal};
 use crate::revocation::Revocation;
@@ -57,19 +58,26 @@ pub struct SvidVerifier {
     trust: Arc<TrustStore>,
     clock: Arc<dyn Clock>,
     revocation: Option<Arc<dyn Revocation>>,
+    live: Option<Arc<dyn LiveSet>>,
 }
 
 impl SvidVerifier {
     /// A verifier of these bundles by this clock, without a revocation list.
     #[must_use]
     pub fn new(provider: Arc<CryptoProvider>, trust: Arc<TrustStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { provider, trust, clock, revocation: None }
+        Self { provider, trust, clock, revocation: None, live: None }
     }
 
     /// Also asks `revocation`, last of all.
     #[must_use]
     pub fn with_revocation(self, revocation: Arc<dyn Revocation>) -> Self {
         Self { revocation: Some(revocation), ..self }
+    }
+
+    /// Asks `live` first: what it knows needs no path. Every other rule stands.
+    #[must_use]
+    pub fn with_live_set(self, live: Arc<dyn LiveSet>) -> Self {
+        Self { live: Some(live), ..self }
     }
 
     /// The cryptography in use.
@@ -110,13 +118,25 @@ impl SvidVerifier {
             .get(trust_domain.as_str())
             .ok_or_else(|| Refusal::UnknownTrustDomain { trust_domain: trust_domain.clone() })?;
         let now = self.clock.now();
-        let path = PathCheck { verifier: self, anchors: &anchors, leaf: &leaf, usage, now };
-        let facts = path.facts(&end_entity, above)?;
+        let facts = match self.known(&leaf) {
+            Some(issuer_key) => leaf.facts(issuer_key),
+            None => {
+                let path = PathCheck { verifier: self, anchors: &anchors, leaf: &leaf, usage, now };
+                path.facts(&end_entity, above)?
+            }
+        };
         leaf.obey_rules()?;
         if self.revocation.as_ref().is_some_and(|list| list.is_revoked(&facts)) {
             return Err(Refusal::Revoked { serial: facts.serial_hex(), spiffe_id: facts.spiffe_id });
         }
         in_time(facts, now)
+    }
+
+    /// The issuer's key, if the live set knows this very certificate.
+    fn known(&self, leaf: &Leaf<'_>) -> Option<KeyHash> {
+        let live = self.live.as_ref()?;
+        let (serial, tbs_sha256) = leaf.fingerprint()?;
+        live.signed_here(serial, &tbs_sha256)
     }
 }
 

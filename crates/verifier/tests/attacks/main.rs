@@ -6,6 +6,7 @@ mod front_door;
 mod gate;
 mod handshake;
 mod leaves;
+mod live;
 mod paths;
 mod pinned;
 mod robustness;
