@@ -14,7 +14,7 @@ use super::{
     reach::{self, Act},
 };
 
-/// See, suspend, resume and remove machines: the holders that enrolled.
+/// See, suspend, resume, approve and remove machines: the holders that enrolled.
 #[derive(Args, Debug)]
 pub(crate) struct MachinesArgs {
     #[command(flatten)]
@@ -31,8 +31,8 @@ enum MachinesCommand {
         /// Only machines of this identity. Default: all.
         #[arg(long, value_name = "SPIFFE-ID")]
         spiffe_id: Option<SpiffeId>,
-        /// Only machines with this status: active, held, suspended, removed or replaced. Default: all.
-        #[arg(long, value_name = "STATUS", value_parser = ["active", "held", "suspended", "removed", "replaced"])]
+        /// Only machines with this status: active, held, suspended, removed, replaced or revoked. Default: all.
+        #[arg(long, value_name = "STATUS", value_parser = STATUSES)]
         status: Option<String>,
         /// Stop after this many. Default: all.
         #[arg(long, value_name = "N")]
@@ -46,11 +46,15 @@ enum MachinesCommand {
     },
     /// Refuse a machine everything until it is resumed; its certificates are listed as revoked meanwhile.
     Suspend(Target),
-    /// Take a suspension or a hold back.
+    /// Take a suspension back.
     Resume(Target),
+    /// Let a held machine renew again.
+    Approve(Target),
     /// Forget a machine: its certificates are revoked, and only a new invitation brings it back.
     Remove(Target),
 }
+
+const STATUSES: [&str; 6] = ["active", "held", "suspended", "removed", "replaced", "revoked"];
 
 #[derive(Args, Debug)]
 struct Target {
@@ -95,6 +99,9 @@ pub(crate) fn run(args: MachinesArgs, out: &Output) -> Result<(), CliError> {
         }
         MachinesCommand::Resume(target) => {
             act(&args.ca, MachineAct::Resume, ("resume", "resumed"), &target, out)
+        }
+        MachinesCommand::Approve(target) => {
+            act(&args.ca, MachineAct::Approve, ("approve", "approved"), &target, out)
         }
         MachinesCommand::Remove(target) => {
             act(&args.ca, MachineAct::Remove, ("remove", "removed"), &target, out)

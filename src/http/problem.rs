@@ -95,9 +95,8 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
             "enroll again with a new invitation"
         }
         C::CertificateSuperseded => "find the other holder before you enroll this machine again",
-        C::MachineSuspended | C::MachineHeld => {
-            "an operator decides: countersign machines show, then resume or remove"
-        }
+        C::MachineSuspended => "an operator decides: countersign machines show, then resume or remove",
+        C::MachineHeld => "an operator decides: countersign machines show, then approve or remove",
         C::CsrSignatureBad => "sign the request with the key it carries",
         C::CsrKeyUnsupported | C::KeyKindRefused => "make a P-256 key",
         C::CsrNamesRefused => {

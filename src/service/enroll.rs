@@ -41,7 +41,10 @@ impl Ca {
             match self.try_enroll(&invitation, &enrollment).await {
                 // The same key's other request may have been first: then its certificate is the answer to this one.
                 Err(Refused::Ledger(LedgerError::Refused(
-                    LedgerRefusal::InvitationUsed | LedgerRefusal::KeyInUse | LedgerRefusal::SerialTaken,
+                    LedgerRefusal::InvitationUsed
+                    | LedgerRefusal::KeyInUse
+                    | LedgerRefusal::LineageMoved
+                    | LedgerRefusal::SerialTaken,
                 ))) if tries < TRIES => tries += 1,
                 other => return other,
             }

@@ -51,12 +51,16 @@ pub fn read_one(path: &Path) -> Result<Vec<u8>, PemError> {
         .map_err(|_| PemError::Missing { found: path.display().to_string(), expected: "CERTIFICATE" })
 }
 
-/// The certificate request of a PEM text, DER. Both labels in use are read (RFC 7468 §7).
+/// The one certificate request of a PEM text, DER; of two, none is meant. Both labels in use are read (RFC 7468 §7).
 #[must_use]
 pub fn request(text: &str) -> Option<Vec<u8>> {
     // `openssl req -newhdr` writes NEW CERTIFICATE REQUEST.
     let text = text.replace("NEW CERTIFICATE REQUEST", "CERTIFICATE REQUEST");
-    CertificateSigningRequestDer::from_pem_slice(text.as_bytes()).ok().map(|der| der.to_vec())
+    let mut requests = CertificateSigningRequestDer::pem_slice_iter(text.as_bytes());
+    match (requests.next(), requests.next()) {
+        (Some(Ok(one)), None) => Some(one.to_vec()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -70,6 +74,7 @@ mod tests {
             let text = encode("CERTIFICATE REQUEST", &der);
             assert!(text.lines().all(|line| line.len() <= 64));
             assert_eq!(request(&text), Some(der));
+            assert_eq!(request(&text.repeat(2)), None);
         }
     }
 }
