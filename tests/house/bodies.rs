@@ -21,7 +21,8 @@ fn garbage_is_refused_as_malformed() {
     for garbage in [&b""[..], b"\0\xff\xfe", b"hello", b"[]", b"null", b"{\"csr\":7}", b"{\"csr\":\"\"}x"] {
         sent(&ca, ENROLL, JSON, garbage).refused(400, "body_malformed");
     }
-    let unknown = sent(&ca, ENROLL, JSON, br#"{"invitation":"","csr":"","spiffe_id":"spiffe://prod.example/admin"}"#);
+    let unknown =
+        sent(&ca, ENROLL, JSON, br#"{"invitation":"","csr":"","spiffe_id":"spiffe://prod.example/admin"}"#);
     assert!(unknown.refused(400, "body_malformed").detail.contains("spiffe_id"));
 }
 
@@ -45,7 +46,9 @@ fn a_truncated_body_is_refused() {
 fn a_body_that_breaks_off_leaves_the_ca_serving() {
     let ca = Ca::start();
     let mut broken = Connection::open(ca.listen(), None).unwrap();
-    let head = format!("POST {ENROLL} HTTP/1.1\r\nhost: ca\r\ncontent-type: {JSON}\r\ncontent-length: 500\r\n\r\n{{");
+    let head = format!(
+        "POST {ENROLL} HTTP/1.1\r\nhost: ca\r\ncontent-type: {JSON}\r\ncontent-length: 500\r\n\r\n{{"
+    );
     broken.send(head.as_bytes()).unwrap();
     drop(broken);
     sent(&ca, ENROLL, JSON, b"{}").refused(400, "body_malformed");
@@ -65,7 +68,9 @@ fn an_oversized_body_is_refused_by_the_announced_limit() {
 fn an_oversized_body_in_chunks_is_refused_too() {
     let ca = Ca::start();
     let mut connection = Connection::open(ca.listen(), None).unwrap();
-    let head = format!("POST {ENROLL} HTTP/1.1\r\nhost: ca\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head = format!(
+        "POST {ENROLL} HTTP/1.1\r\nhost: ca\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
     connection.send(head.as_bytes()).unwrap();
     let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
     for _ in 0..3 {

@@ -32,7 +32,8 @@ impl Machine {
     #[track_caller]
     pub(crate) fn from(answer: &Answer, key: KeyPair) -> Self {
         let response: CertificateResponse = answer.json();
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(response.chain.as_bytes()).map(Result::unwrap).collect();
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(response.chain.as_bytes()).map(Result::unwrap).collect();
         let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         Self { papers: Papers { chain, key: private }, key, response }
     }
@@ -69,7 +70,8 @@ impl Machine {
 /// The serial of a certificate in lower-case hex.
 pub(crate) fn serial_of(certificate: &[u8]) -> String {
     let (_, certificate) = X509Certificate::from_der(certificate).unwrap();
-    format!("{:x}", certificate.tbs_certificate.serial)
+    let octets = certificate.tbs_certificate.raw_serial();
+    octets.iter().skip_while(|octet| **octet == 0).map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// Redeems an invitation with a request.

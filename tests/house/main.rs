@@ -11,6 +11,9 @@
 
 mod bodies;
 mod ca;
+mod invitations;
 mod machine;
 mod program;
+mod renewals;
+mod requests;
 mod wire;

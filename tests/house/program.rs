@@ -82,7 +82,8 @@ pub(crate) fn python_tool(name: &str) -> Option<PathBuf> {
 /// The library that shows a program another time.
 pub(crate) fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);
-    let found = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|file| file.is_file());
+    let found =
+        folders.map(|folder| folder.path().join("faketime/libfaketime.so.1")).find(|file| file.is_file());
     found.or_else(|| missing("libfaketime"))
 }
 

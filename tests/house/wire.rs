@@ -108,7 +108,13 @@ impl Connection {
     }
 
     pub(crate) fn server_chain(&self) -> Vec<CertificateDer<'static>> {
-        self.stream.conn.peer_certificates().unwrap_or_default().iter().map(|one| one.clone().into_owned()).collect()
+        self.stream
+            .conn
+            .peer_certificates()
+            .unwrap_or_default()
+            .iter()
+            .map(|one| one.clone().into_owned())
+            .collect()
     }
 
     /// Sends octets as they are.
@@ -118,7 +124,12 @@ impl Connection {
     }
 
     /// Sends a request and reads the answer; the connection stays open.
-    pub(crate) fn ask(&mut self, method: &str, path: &str, body: Option<(&str, &[u8])>) -> io::Result<Answer> {
+    pub(crate) fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, &[u8])>,
+    ) -> io::Result<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: ca\r\n");
         if let Some((kind, body)) = body {
             let _ = write!(head, "content-type: {kind}\r\ncontent-length: {}\r\n", body.len());
@@ -183,12 +194,7 @@ impl Connection {
 
 /// One request on a connection of its own.
 #[track_caller]
-pub(crate) fn post(
-    to: SocketAddr,
-    papers: Option<&Papers>,
-    path: &str,
-    body: &serde_json::Value,
-) -> Answer {
+pub(crate) fn post(to: SocketAddr, papers: Option<&Papers>, path: &str, body: &serde_json::Value) -> Answer {
     Connection::open(to, papers).and_then(|mut connection| connection.post(path, body)).unwrap()
 }
 
