@@ -4,7 +4,6 @@
 //! corridor leads to none of them.
 
 use countersign_identity::{Serial, Timestamp, TrustDomain, Validity};
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::der::oid;
@@ -16,10 +15,10 @@ use crate::signer::{Signer, SignerError, SigningAlgorithm};
 use crate::tbs::{self, Attribute, Extension, Tbs};
 
 /// The critical extended key usage of trust signers, and of nothing else, in dotted form.
-pub const TRUST_SIGNING: &str = "2.25.1860163401.1";
+pub const TRUST_SIGNING: &str = "2.25.250477940.1";
 
 /// The extension that carries a trust signer's epoch, an INTEGER, in dotted form.
-pub const TRUST_EPOCH: &str = "2.25.1860163401.2";
+pub const TRUST_EPOCH: &str = "2.25.250477940.2";
 
 /// Why the CA did not certify itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -60,7 +59,7 @@ pub async fn self_signed_root(
 ) -> Result<Vec<u8>, AuthorityError> {
     let key = PublicKey::read(signer.public_key())?;
     let subject = tbs::name(&subject(trust_domain, "Countersign root", serial));
-    let key_id = key_id(&key);
+    let key_id = key.id();
     let issuer = Issuer {
         name: &subject,
         key_id: &key_id,
@@ -145,7 +144,7 @@ impl Draft<'_> {
         };
         let attributes = subject(self.trust_domain, role, self.serial);
         let name = tbs::name(&attributes);
-        let key_id = key_id(&self.key);
+        let key_id = self.key.id();
         let tbs = Tbs {
             serial: self.serial,
             algorithm: self.issuer.algorithm,
@@ -166,7 +165,6 @@ impl Draft<'_> {
             common,
             trust_domain: self.trust_domain,
             subject: &name,
-            subject_key_id: &key_id,
             shape: self.shape,
         };
         judge_authority(&bytes, &expected)?;
@@ -215,9 +213,4 @@ fn subject(trust_domain: &TrustDomain, role: &str, serial: Serial) -> Vec<Attrib
     }
     attributes.push(Attribute::utf8(oid::COMMON_NAME, format!("{role} {short}")));
     attributes
-}
-
-/// RFC 7093 §2 method 1: the first 160 bits of SHA-256 of the key's bits.
-fn key_id(key: &PublicKey<'_>) -> Vec<u8> {
-    Sha256::digest(key.bits).iter().copied().take(20).collect()
 }

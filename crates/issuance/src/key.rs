@@ -114,6 +114,11 @@ impl<'a> PublicKey<'a> {
         KeyHash::from_bytes(Sha256::digest(self.spki).into())
     }
 
+    /// The key identifier of RFC 7093 §2 method 1: the first 160 bits of SHA-256 of the key's bits.
+    pub(crate) fn id(&self) -> Vec<u8> {
+        Sha256::digest(self.bits).iter().copied().take(20).collect()
+    }
+
     /// The form of the key. That a point lies on its curve is shown by whoever verifies a signature with it.
     fn check_bits(&self) -> Result<(), KeyError> {
         match (self.kind, self.bits) {

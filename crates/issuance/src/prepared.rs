@@ -88,6 +88,8 @@ impl Approved {
                 Extension::signs_data(),
                 Extension::extended_key_usage(false, &[oid::SERVER_AUTH, oid::CLIENT_AUTH]),
                 Extension::no_authority(),
+                // RFC 5280 §4.2.1.2: a leaf SHOULD have one, and linters ask for it.
+                Extension::subject_key_id(self.key.key_id()),
                 Extension::authority_key_id(house.issuer.subject_key_id()),
                 Extension::names(self.id.as_str(), &self.dns, &self.ip),
             ],

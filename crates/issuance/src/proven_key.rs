@@ -16,6 +16,7 @@ pub struct ProvenKey {
     kind: KeyKind,
     spki: Vec<u8>,
     hash: KeyHash,
+    id: Vec<u8>,
     requested: Requested,
 }
 
@@ -46,6 +47,7 @@ impl ProvenKey {
             kind: csr.key.kind,
             spki: csr.key.spki.to_vec(),
             hash: csr.key.hash(),
+            id: csr.key.id(),
             requested: csr.requested,
         })
     }
@@ -66,6 +68,11 @@ impl ProvenKey {
     #[must_use]
     pub fn spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// Its subject key identifier.
+    pub(crate) fn key_id(&self) -> &[u8] {
+        &self.id
     }
 
     pub(crate) const fn requested(&self) -> &Requested {

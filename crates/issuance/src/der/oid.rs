@@ -53,11 +53,12 @@ pub(crate) const SERVER_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03
 /// id-kp-clientAuth.
 pub(crate) const CLIENT_AUTH: &[u8] = &[0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x02];
 
-/// `2.25.1860163401.1`, the extended key usage of a trust signer. The arc below 2.25 is the first 31 bits of
-/// SHA-256("countersign"): it needs no registration, and fits the 31-bit arcs Go's parser is limited to.
-pub(crate) const TRUST_SIGNING: &[u8] = &[0x69, 0x86, 0xf6, 0xff, 0xae, 0x49, 0x01];
-/// `2.25.1860163401.2`, the extension that carries a trust signer's epoch.
-pub(crate) const TRUST_EPOCH: &[u8] = &[0x69, 0x86, 0xf6, 0xff, 0xae, 0x49, 0x02];
+/// `2.25.250477940.1`, the extended key usage of a trust signer. The arc below 2.25 is the first 28 bits of
+/// SHA-256("countersign"): it needs no registration, and its four octets are within the limits of every parser (Go's
+/// takes arcs of 31 bits, pkilint's of four octets).
+pub(crate) const TRUST_SIGNING: &[u8] = &[0x69, 0xf7, 0xb7, 0xfa, 0x74, 0x01];
+/// `2.25.250477940.2`, the extension that carries a trust signer's epoch.
+pub(crate) const TRUST_EPOCH: &[u8] = &[0x69, 0xf7, 0xb7, 0xfa, 0x74, 0x02];
 
 /// The dotted form of content octets, for messages. Arcs past 64 bits and broken encodings are shown as hex.
 pub(crate) fn dotted(content: &[u8]) -> String {
@@ -93,8 +94,8 @@ mod tests {
     fn dotted_shows_what_the_standards_write() {
         assert_eq!(dotted(EC_PUBLIC_KEY), "1.2.840.10045.2.1");
         assert_eq!(dotted(SUBJECT_ALT_NAME), "2.5.29.17");
-        assert_eq!(dotted(TRUST_SIGNING), "2.25.1860163401.1");
-        assert_eq!(dotted(TRUST_EPOCH), "2.25.1860163401.2");
+        assert_eq!(dotted(TRUST_SIGNING), "2.25.250477940.1");
+        assert_eq!(dotted(TRUST_EPOCH), "2.25.250477940.2");
     }
 
     #[test]

@@ -18,8 +18,6 @@ pub(crate) struct AuthorityExpectation<'a> {
     pub(crate) trust_domain: &'a TrustDomain,
     /// Name, DER.
     pub(crate) subject: &'a [u8],
-    /// What its key is called by (RFC 7093 §2 method 1).
-    pub(crate) subject_key_id: &'a [u8],
     pub(crate) shape: AuthorityShape,
 }
 
@@ -43,7 +41,6 @@ pub(crate) fn judge_authority(tbs: &[u8], expected: &AuthorityExpectation<'_>) -
         Rule::Subject,
         || parsed.subject.to_string(),
     )?;
-    subject_key_id(&parsed, expected)?;
     match expected.shape {
         AuthorityShape::Root => authority(&parsed, expected, None),
         AuthorityShape::Issuer => authority(&parsed, expected, Some(0)),
@@ -115,16 +112,6 @@ fn trust_signer(
             oid::TRUST_EPOCH,
         ],
     )
-}
-
-fn subject_key_id(parsed: &TbsCertificate<'_>, expected: &AuthorityExpectation<'_>) -> Result<(), LintError> {
-    let extension = extension(parsed, oid::SUBJECT_KEY_ID, Rule::SubjectKeyId)?;
-    let ParsedExtension::SubjectKeyIdentifier(found) = extension.parsed_extension() else {
-        return Err(LintError::new(Rule::SubjectKeyId, "an unreadable one"));
-    };
-    check(!extension.critical && found.0 == expected.subject_key_id, Rule::SubjectKeyId, || {
-        format!("{found:x}")
-    })
 }
 
 /// One URI and no other name.

@@ -46,6 +46,7 @@ pub(crate) fn judge_leaf(tbs: &[u8], expected: &LeafExpectation<'_>) -> Result<(
             oid::KEY_USAGE,
             oid::EXTENDED_KEY_USAGE,
             oid::BASIC_CONSTRAINTS,
+            oid::SUBJECT_KEY_ID,
             oid::AUTHORITY_KEY_ID,
             oid::SUBJECT_ALT_NAME,
         ],

@@ -10,6 +10,7 @@ mod rule;
 mod tests;
 
 use countersign_identity::{Serial, Timestamp, Validity};
+use sha2::{Digest, Sha256};
 use x509_parser::certificate::TbsCertificate;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
@@ -87,6 +88,7 @@ fn read<'a>(tbs: &'a [u8], expected: &Expectation<'_>) -> Result<TbsCertificate<
     validity(tbs, &parsed, expected)?;
     public_key(&parsed, expected)?;
     check(parsed.issuer_uid.is_none() && parsed.subject_uid.is_none(), Rule::UniqueId, || "one".to_owned())?;
+    subject_key_id(&parsed)?;
     authority_key_id(&parsed, issuer)?;
     Ok(parsed)
 }
@@ -150,6 +152,17 @@ fn public_key(parsed: &TbsCertificate<'_>, expected: &Expectation<'_>) -> Result
         Ok(_) => Ok(()),
         Err(error) => Err(LintError::new(Rule::PublicKey, error.to_string())),
     }
+}
+
+/// RFC 7093 §2 method 1, reckoned here from the bits that the foreign parser found.
+fn subject_key_id(parsed: &TbsCertificate<'_>) -> Result<(), LintError> {
+    let extension = extension(parsed, oid::SUBJECT_KEY_ID, Rule::SubjectKeyId)?;
+    let ParsedExtension::SubjectKeyIdentifier(found) = extension.parsed_extension() else {
+        return Err(LintError::new(Rule::SubjectKeyId, "an unreadable one"));
+    };
+    let digest = Sha256::digest(&parsed.subject_pki.subject_public_key.data);
+    let same = digest.get(..20) == Some(found.0);
+    check(!extension.critical && same, Rule::SubjectKeyId, || format!("{found:x}"))
 }
 
 /// RFC 5280 §4.2.1.1: the key identifier alone.

@@ -45,7 +45,7 @@ pub enum Rule {
     BasicConstraints,
     /// The issuer's key identifier alone, not critical.
     AuthorityKeyId,
-    /// RFC 7093 method 1, not critical; required of a CA.
+    /// RFC 7093 method 1, not critical.
     SubjectKeyId,
     /// The expected epoch, and on trust signers only.
     TrustEpoch,

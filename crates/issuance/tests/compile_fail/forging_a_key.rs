@@ -1,9 +1,10 @@
 //! A key is proven by a request that it signed, and by nothing else.
 
-use countersign_issuance::{KeyKind, ProvenKey};
+use countersign_issuance::ProvenKey;
 
-fn forged(spki: Vec<u8>) -> ProvenKey {
-    ProvenKey { kind: KeyKind::P256, spki }
+fn exchanged(mut key: ProvenKey, spki: Vec<u8>) -> ProvenKey {
+    key.spki = spki;
+    key
 }
 
 fn main() {}
