@@ -80,7 +80,9 @@ async fn another_invitation_of_the_same_ca_is_redeemed_into_the_same_directory()
     let (ca, scratch, options) = at_noon().await;
     let first = enroll(&options).await.unwrap();
     let options = EnrollOptions::new(ca.invitation(2), scratch.path()).clock(noon_clock());
-    let Enrolled::Now(second) = enroll_or_keep(&options).await.unwrap() else { panic!("nothing was redeemed") };
+    let Enrolled::Now(second) = enroll_or_keep(&options).await.unwrap() else {
+        panic!("nothing was redeemed")
+    };
     assert_ne!(second.serial(), first.serial());
     assert_eq!(enroll_or_keep(&options).await.unwrap(), Enrolled::Before(second));
 }
