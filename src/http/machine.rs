@@ -13,7 +13,11 @@ use countersign_issuance::Source;
 use countersign_verifier::{Presented, Refusal, VerifiedPeer, Wire};
 
 use super::{body::JsonBody, problem::Failure, visitor::Visitor};
-use crate::service::{Ca, Enrollment, Granted, Renewal, pem};
+use crate::service::{
+    Ca, Enrollment, Granted, Renewal,
+    failpoint::{self, Arrow},
+    pem,
+};
 
 /// `POST /v1/enroll`
 pub(super) async fn enroll(
@@ -95,6 +99,7 @@ fn serial_of(peer: &VerifiedPeer) -> Result<countersign_identity::Serial, Failur
 }
 
 fn answer(ca: &Ca, granted: &Granted) -> CertificateResponse {
+    failpoint::pass(Arrow::BeforeAnswer);
     CertificateResponse {
         machine: granted.machine.to_string(),
         chain: granted.chain_pem(),

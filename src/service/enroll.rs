@@ -74,14 +74,9 @@ impl Ca {
                 Lineage::from_random(self.entropy().octets()),
             ),
         };
-        let house = self.house(&keys);
+        let approved = approve(key, &registration, &profile, &self.house(&keys), self.now())?;
         let act = Act::Enroll { invitation: *hash, machine, source: enrollment.source };
-        let issued = approve(key, &registration, &profile, &house, self.now())?
-            .prepare(self.new_serial(), lineage, &house)?
-            .record(self.book(), act)
-            .await?
-            .sign(keys.signer(), self.book())
-            .await?;
+        let issued = self.walk_corridor(approved, lineage, act, &keys).await?;
         self.metrics().count_issued("enroll");
         tracing::info!(%machine, id = %registration.id, serial = %issued.serial(), "enrolled");
         Ok(Granted::new(machine, issued.validity(), &profile, issued.der(), keys.issuer().der()))

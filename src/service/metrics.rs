@@ -174,4 +174,8 @@ impl countersign_store::Observer for Metrics {
         self.store_group.observe(apply_and_sync.as_secs_f64());
         self.store_commands.observe(f64::from(u32::try_from(commands).unwrap_or(u32::MAX)));
     }
+
+    fn stage(&self, stage: countersign_store::Stage) {
+        super::failpoint::pass(stage.into());
+    }
 }

@@ -45,14 +45,9 @@ impl Ca {
         }
         let profile = self.profile(&registration.profile)?;
         let keys = self.keys();
-        let house = self.house(&keys);
+        let approved = approve(key, &registration, &profile, &self.house(&keys), self.now())?;
         let act = Act::Renew { machine: machine.id, presented: renewal.presented, source: renewal.source };
-        let issued = approve(key, &registration, &profile, &house, self.now())?
-            .prepare(self.new_serial(), machine.lineage, &house)?
-            .record(self.book(), act)
-            .await?
-            .sign(keys.signer(), self.book())
-            .await?;
+        let issued = self.walk_corridor(approved, machine.lineage, act, &keys).await?;
         self.metrics().count_issued("renew");
         tracing::debug!(machine = %machine.id, serial = %issued.serial(), "renewed");
         Ok(Granted::new(machine.id, issued.validity(), &profile, issued.der(), keys.issuer().der()))

@@ -36,13 +36,9 @@ impl Ca {
             .map_err(|e| Refused::File(format!("cannot write the CA's own request: {e}")))?;
         let proven = ProvenKey::from_csr(csr.der(), self.algorithms())?;
         let keys = self.keys();
-        let house = self.house(&keys);
-        let issued = approve_own(proven, self.reserved(), LIFE, &house, self.now())?
-            .prepare(self.new_serial(), Lineage::from_random(self.entropy().octets()), &house)?
-            .record(self.book(), Act::Own)
-            .await?
-            .sign(keys.signer(), self.book())
-            .await?;
+        let approved = approve_own(proven, self.reserved(), LIFE, &self.house(&keys), self.now())?;
+        let lineage = Lineage::from_random(self.entropy().octets());
+        let issued = self.walk_corridor(approved, lineage, Act::Own, &keys).await?;
         self.metrics().count_issued("own");
         Ok(ServerCertificate {
             validity: issued.validity(),
