@@ -188,7 +188,7 @@ impl Desk {
         let ca = Arc::clone(&self.ca);
         let admit = move |arrival: &Arrival<'_>| {
             ca.metrics().count_handshake(arrival.wire().key_exchange);
-            Ok(Admission::new(Visitor::arrive(&door, arrival.certificates())))
+            Ok(Admission::new(Visitor::arrive(&door, arrival.certificates(), &ca.metrics().connections)))
         };
         let until = async move {
             let _ = stopped.wait_for(|stop| *stop).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use countersign_identity::Timestamp;
 use countersign_verifier::{FrontDoor, Presented};
+use prometheus_client::metrics::gauge::Gauge;
 use rustls_pki_types::CertificateDer;
 
 /// What a connection presented, and the door that judges it.
@@ -12,15 +13,38 @@ pub(super) struct Visitor {
     door: FrontDoor,
     chain: Arc<[CertificateDer<'static>]>,
     first: Presented,
+    _open: Arc<OpenConnection>,
+}
+
+/// Counts one open connection for as long as anything of it is left.
+#[derive(Debug)]
+struct OpenConnection(Gauge);
+
+impl OpenConnection {
+    fn counted_in(gauge: &Gauge) -> Arc<Self> {
+        gauge.inc();
+        Arc::new(Self(gauge.clone()))
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Visitor {
     /// Judges a connection's certificates right after its handshake.
-    pub(super) fn arrive(door: &FrontDoor, certificates: Option<&[CertificateDer<'static>]>) -> Self {
+    pub(super) fn arrive(
+        door: &FrontDoor,
+        certificates: Option<&[CertificateDer<'static>]>,
+        connections: &Gauge,
+    ) -> Self {
         Self {
             first: door.judge(certificates),
             chain: certificates.unwrap_or_default().into(),
             door: door.clone(),
+            _open: OpenConnection::counted_in(connections),
         }
     }
 
