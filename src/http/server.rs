@@ -91,6 +91,7 @@ pub(super) struct Desk {
     identity: Arc<OwnIdentity>,
     trust: Arc<TrustStore>,
     tls: Arc<ArcSwap<ServerConfig>>,
+    limits: Arc<ArcSwap<countersign_verifier::Limits>>,
     level: LogLevel,
 }
 
@@ -172,7 +173,8 @@ impl Desk {
         let bundle = TrustBundle::new(ca.trust_domain().clone(), vec![ca.keys().root().der().to_vec()]);
         let trust = Arc::new(TrustStore::new([bundle])?);
         let tls = tls_config(&ca, &trust, &identity)?;
-        Ok(Self { tls: Arc::new(ArcSwap::new(tls)), ca, identity, trust, level })
+        let limits = Arc::new(ArcSwap::from_pointee(listener_limits(&ca.limits())));
+        Ok(Self { tls: Arc::new(ArcSwap::new(tls)), limits, ca, identity, trust, level })
     }
 
     pub(super) fn ca(&self) -> &Arc<Ca> {
@@ -193,14 +195,14 @@ impl Desk {
         let until = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        let limits = listener_limits(&self.ca.limits());
-        serve_connections(listener, Arc::clone(&self.tls), limits, admit, public_router(&self.ca), until)
-            .await
+        let (tls, limits) = (Arc::clone(&self.tls), Arc::clone(&self.limits));
+        serve_connections(listener, tls, limits, admit, public_router(&self.ca), until).await
     }
 
     /// Reads the configuration again; all or nothing.
     pub(super) fn reload(&self) -> Result<Vec<String>, Refused> {
         let changed = self.ca.reload(&self.level)?;
+        self.limits.store(Arc::new(listener_limits(&self.ca.limits())));
         match tls_config(&self.ca, &self.trust, &self.identity) {
             Ok(config) => self.tls.store(config),
             Err(error) => return Err(Refused::Reload(error.to_string())),
@@ -229,11 +231,9 @@ impl Desk {
 }
 
 fn front_door(ca: &Arc<Ca>, trust: &Arc<TrustStore>) -> FrontDoor {
-    FrontDoor::new(SvidVerifier::new(
-        with_groups(&ca.config().groups),
-        Arc::clone(trust),
-        Arc::clone(ca.clock()),
-    ))
+    let provider = with_groups(&ca.config().groups);
+    let verifier = SvidVerifier::new(provider, Arc::clone(trust), Arc::clone(ca.clock()));
+    FrontDoor::new(verifier.with_live_set(Arc::new(SignedHere(Arc::clone(ca)))))
 }
 
 fn tls_config(

@@ -84,13 +84,14 @@ async fn serve_admitted<C: Clone + Send + Sync + 'static>(
         let lifetime = acceptor.lifetime(&peer);
         Ok(Admission::new(context(peer)).at_most(lifetime))
     };
+    let limits = Arc::new(ArcSwap::from_pointee(limits));
     serve_connections(listener, config, limits, admit, router, shutdown).await
 }
 
 /// Serves an axum router over TLS to whomever `admit` lets in, until `shutdown` is done and the requests under way have
 /// finished.
 ///
-/// `config` is read anew for each connection. `admit` is asked once per connection, right after the handshake; what it
+/// `config` and `limits` are read anew for each connection. `admit` is asked once per connection, right after the handshake; what it
 /// returns is cloned into the extensions of each request, beside the [`Wire`].
 ///
 /// # Errors
@@ -98,7 +99,7 @@ async fn serve_admitted<C: Clone + Send + Sync + 'static>(
 pub async fn serve_connections<C, A>(
     listener: TcpListener,
     config: Arc<ArcSwap<ServerConfig>>,
-    limits: Limits,
+    limits: Arc<ArcSwap<Limits>>,
     admit: A,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
@@ -109,8 +110,8 @@ where
 {
     let local = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
+    let sources = Sources::new(Arc::clone(&limits));
     let desk = Arc::new(Desk { config, limits, admit, router, closed });
-    let sources = Sources::new(limits);
     let mut open = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -132,7 +133,8 @@ where
     drop(listener);
     let _ = closing.send(true);
     let drained = async { while open.join_next().await.is_some() {} };
-    if timeout(limits.drain.saturating_add(REST), drained).await.is_err() {
+    let patience = desk.limits.load().drain.saturating_add(REST);
+    if timeout(patience, drained).await.is_err() {
         tracing::warn!(%local, "some requests did not finish in time and were cut off");
     }
     Ok(())
@@ -141,7 +143,7 @@ where
 /// What every connection of one listener shares.
 struct Desk<A> {
     config: Arc<ArcSwap<ServerConfig>>,
-    limits: Limits,
+    limits: Arc<ArcSwap<Limits>>,
     admit: A,
     router: Router,
     closed: watch::Receiver<bool>,
@@ -160,7 +162,8 @@ impl<A> Desk<A> {
             let _turn = place.turn().await;
             handshake(self.config.load_full(), socket).await
         };
-        let limit = self.limits.handshake_timeout;
+        let limits = **self.limits.load();
+        let limit = limits.handshake_timeout;
         let mut closed = self.closed.clone();
         let greeted = tokio::select! {
             greeted = timeout(limit, greeting) => greeted.unwrap_or(Err(AcceptError::Timeout(limit))),
@@ -175,9 +178,9 @@ impl<A> Desk<A> {
         let wire = arrival.wire();
         match (self.admit)(&arrival) {
             Ok(admission) => {
-                let age = admission.at_most.unwrap_or(Duration::MAX).min(self.limits.connection_age);
+                let age = admission.at_most.unwrap_or(Duration::MAX).min(limits.connection_age);
                 let service = connection::service(self.router.clone(), admission.context, wire);
-                connection::run(stream, service, &self.limits, wire.http2, age, closed).await;
+                connection::run(stream, service, &limits, wire.http2, age, closed).await;
             }
             Err(refusal) => tracing::debug!(%from, reason = %refusal, "refused after the handshake"),
         }

@@ -4,17 +4,23 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Limits;
 
-/// The sources with open connections.
+/// The sources with open connections, held to the limits as they stand.
 #[derive(Debug)]
 pub(super) struct Sources {
-    open: Mutex<HashMap<IpAddr, Source>>,
-    places: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    limits: Limits,
+    open: Mutex<Open>,
+    handshakes: Mutex<Turns>,
+    limits: Arc<ArcSwap<Limits>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    by_source: HashMap<IpAddr, Source>,
 }
 
 #[derive(Debug)]
@@ -23,13 +29,26 @@ struct Source {
     handshakes: Arc<Semaphore>,
 }
 
+/// As many handshakes at once as the limit said when this was made.
+#[derive(Debug)]
+struct Turns {
+    limit: usize,
+    semaphore: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new(limit: usize) -> Self {
+        let permits = limit.clamp(1, Semaphore::MAX_PERMITS);
+        Self { limit, semaphore: Arc::new(Semaphore::new(permits)) }
+    }
+}
+
 /// One open connection; dropping it gives its place back.
 #[derive(Debug)]
 pub(super) struct Place {
     sources: Arc<Sources>,
     source: IpAddr,
     handshakes: Arc<Semaphore>,
-    _place: OwnedSemaphorePermit,
 }
 
 /// Leave to do one handshake.
@@ -40,35 +59,43 @@ pub(super) struct Turn {
 }
 
 impl Sources {
-    pub(super) fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self {
-            open: Mutex::default(),
-            places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes.min(Semaphore::MAX_PERMITS))),
-            limits,
-        })
+    pub(super) fn new(limits: Arc<ArcSwap<Limits>>) -> Arc<Self> {
+        let turns = Turns::new(limits.load().handshakes);
+        Arc::new(Self { open: Mutex::default(), handshakes: Mutex::new(turns), limits })
     }
 
     /// A place for a connection from this address; none when the listener or the source has too many.
     pub(super) fn admit(self: &Arc<Self>, addr: IpAddr) -> Option<Place> {
-        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let limits = self.limits.load();
         let source = source_of(addr);
         let mut open = self.lock();
-        let own = open.entry(source).or_insert_with(|| Source {
+        if open.total >= limits.connections {
+            return None;
+        }
+        let own = open.by_source.entry(source).or_insert_with(|| Source {
             connections: 0,
-            handshakes: Arc::new(Semaphore::new(
-                self.limits.handshakes_per_source.clamp(1, Semaphore::MAX_PERMITS),
-            )),
+            handshakes: Turns::new(limits.handshakes_per_source).semaphore,
         });
-        if own.connections >= self.limits.connections_per_source {
+        if own.connections >= limits.connections_per_source {
             return None;
         }
         own.connections += 1;
         let handshakes = Arc::clone(&own.handshakes);
-        Some(Place { sources: Arc::clone(self), source, handshakes, _place: place })
+        open.total += 1;
+        Some(Place { sources: Arc::clone(self), source, handshakes })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Source>> {
+    /// Everybody's queue; a new one once the limit has changed, while those in the old one go on.
+    fn turns(&self) -> Arc<Semaphore> {
+        let limit = self.limits.load().handshakes;
+        let mut turns = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.limit != limit {
+            *turns = Turns::new(limit);
+        }
+        Arc::clone(&turns.semaphore)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -77,7 +104,7 @@ impl Place {
     /// Waits for leave to do the handshake: first in the source's own queue, then in everybody's.
     pub(super) async fn turn(&self) -> Option<Turn> {
         let own = Arc::clone(&self.handshakes).acquire_owned().await.ok()?;
-        let all = Arc::clone(&self.sources.handshakes).acquire_owned().await.ok()?;
+        let all = self.sources.turns().acquire_owned().await.ok()?;
         Some(Turn { _own: own, _all: all })
     }
 }
@@ -85,10 +112,11 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.sources.lock();
-        if let Some(own) = open.get_mut(&self.source) {
+        open.total = open.total.saturating_sub(1);
+        if let Some(own) = open.by_source.get_mut(&self.source) {
             own.connections = own.connections.saturating_sub(1);
             if own.connections == 0 {
-                open.remove(&self.source);
+                open.by_source.remove(&self.source);
             }
         }
     }
@@ -107,7 +135,23 @@ mod tests {
     use super::*;
 
     fn sources(connections: usize, per_source: usize) -> Arc<Sources> {
-        Sources::new(Limits { connections, connections_per_source: per_source, ..Limits::default() })
+        of_limits(Limits { connections, connections_per_source: per_source, ..Limits::default() })
+    }
+
+    fn of_limits(limits: Limits) -> Arc<Sources> {
+        Sources::new(Arc::new(ArcSwap::from_pointee(limits)))
+    }
+
+    #[test]
+    fn a_changed_limit_holds_for_the_next_connection() {
+        let limits = Arc::new(ArcSwap::from_pointee(Limits { connections: 1, ..Limits::default() }));
+        let sources = Sources::new(Arc::clone(&limits));
+        let addr: IpAddr = "192.0.2.1".parse().expect("an address");
+        let _first = sources.admit(addr).expect("a place");
+        assert!(sources.admit(addr).is_none());
+        limits.store(Arc::new(Limits { connections: 2, handshakes: 3, ..Limits::default() }));
+        assert!(sources.admit(addr).is_some());
+        assert_eq!(sources.turns().available_permits(), 3);
     }
 
     #[test]
@@ -128,7 +172,7 @@ mod tests {
         let place = sources.admit(addr);
         assert!(sources.admit(addr).is_none());
         drop(place);
-        assert!(sources.lock().is_empty());
+        assert!(sources.lock().by_source.is_empty());
         assert!(sources.admit(addr).is_some());
     }
 
@@ -142,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_handshakes_of_one_source_do_not_hold_up_another() {
-        let sources = Sources::new(Limits { handshakes: 2, handshakes_per_source: 1, ..Limits::default() });
+        let sources = of_limits(Limits { handshakes: 2, handshakes_per_source: 1, ..Limits::default() });
         let flood: IpAddr = "192.0.2.1".parse().expect("an address");
         let places = [sources.admit(flood).expect("a place"), sources.admit(flood).expect("a place")];
         let _busy = places[0].turn().await;

@@ -160,6 +160,7 @@ async fn front_door(world: &World, limits: Limits) -> SocketAddr {
     };
     let router = Router::new().route("/who", get(who)).route("/peer", get(|_: VerifiedPeer| async { "in" }));
     let config = Arc::new(ArcSwap::new(config));
+    let limits = Arc::new(ArcSwap::from_pointee(limits));
     tokio::spawn(serve_connections(listener, config, limits, admit, router, std::future::pending()));
     addr
 }
