@@ -27,12 +27,16 @@ pub(super) async fn enroll(
 ) -> Result<Json<CertificateResponse>, Failure> {
     let invitation: Invitation =
         request.invitation.parse().map_err(|error| Failure::new(ProblemCode::InvitationMalformed, error))?;
-    let enrollment = Enrollment {
-        secret: invitation.secret,
-        csr: request_der(&request.csr)?,
-        source: Source { addr: Some(wire.source.ip()) },
-    };
-    Ok(Json(answer(&ca, &ca.enroll(enrollment).await?)))
+    let source = Source { addr: Some(wire.source.ip()) };
+    let enrollment = Enrollment { secret: invitation.secret, csr: request_der(&request.csr)?, source };
+    match ca.enroll(enrollment).await {
+        Ok(granted) => Ok(Json(answer(&ca, &granted))),
+        Err(refused) => {
+            let failure = Failure::from(refused);
+            ca.note_refused_enrollment(&invitation.secret, failure.code(), source).await;
+            Err(failure)
+        }
+    }
 }
 
 /// `POST /v1/renew`
@@ -48,8 +52,16 @@ pub(super) async fn renew(
         Presented::None => return Err(Refusal::NoCertificate.into()),
         Presented::Refused(refusal) => return Err(turned_away(&ca, refusal, source).await),
     };
-    let renewal = Renewal { presented: serial_of(&peer)?, csr: request_der(&request.csr)?, source };
-    Ok(Json(answer(&ca, &ca.renew(renewal).await?)))
+    let presented = serial_of(&peer)?;
+    let renewal = Renewal { presented, csr: request_der(&request.csr)?, source };
+    match ca.renew(renewal).await {
+        Ok(granted) => Ok(Json(answer(&ca, &granted))),
+        Err(refused) => {
+            let failure = Failure::from(refused);
+            ca.note_refused_renewal(presented, failure.code(), source).await;
+            Err(failure)
+        }
+    }
 }
 
 /// The CA's clock goes with every refusal of a certificate, and an expired one of ours leaves an event.

@@ -38,6 +38,11 @@ impl Failure {
         self.server_time = Some(now.to_string());
         self
     }
+
+    /// The stable code, for events.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code.as_str()
+    }
 }
 
 /// The HTTP status of each code.

@@ -19,6 +19,7 @@ pub mod pem;
 mod policy;
 mod profiles;
 mod rate_limits;
+mod refusals;
 mod refused;
 mod registrations;
 mod reload;

@@ -13,10 +13,14 @@ use crate::config::Limits;
 /// Past this many keys the idle ones are forgotten at once instead of at the next sweep.
 const MOST_KEYS: usize = 100_000;
 
+/// Refused attempts of one identity that are written down; the rest is counted in the metrics.
+const REFUSALS_A_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
 /// The rates in force.
 pub struct RateLimits {
     sources: DefaultKeyedRateLimiter<IpAddr>,
     identities: DefaultKeyedRateLimiter<SpiffeId>,
+    refusals: DefaultKeyedRateLimiter<SpiffeId>,
     clock: DefaultClock,
 }
 
@@ -36,6 +40,7 @@ impl RateLimits {
         Self {
             sources: RateLimiter::keyed(source),
             identities: RateLimiter::keyed(identity),
+            refusals: RateLimiter::keyed(Quota::per_minute(REFUSALS_A_MINUTE)),
             clock: DefaultClock::default(),
         }
     }
@@ -56,10 +61,18 @@ impl RateLimits {
         self.check(&self.identities, id)
     }
 
+    /// Whether one more refused attempt under the name of `id` is worth an event. Apart from its renewals: whoever holds
+    /// an old invitation must not be able to use those up.
+    #[must_use]
+    pub fn refusal_counts(&self, id: &SpiffeId) -> bool {
+        self.check(&self.refusals, id).is_ok()
+    }
+
     /// Forgets those who have been quiet long enough to have their whole burst again.
     pub fn sweep(&self) {
         self.sources.retain_recent();
         self.identities.retain_recent();
+        self.refusals.retain_recent();
     }
 
     fn check<K: Hash + Eq + Clone>(
