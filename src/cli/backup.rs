@@ -12,8 +12,8 @@ use super::{
 
 /// Write a consistent copy of a running CA's book and state into one file, readable by its owner only.
 ///
-/// The copy holds the CA's keys as they are at rest: encrypted, with the secret that unlocks the online ones beside
-/// them. Keep it as you keep the CA's own disk. An existing file is never overwritten.
+/// The copy holds the CA's keys as they are at rest, encrypted, and not the secret that unlocks the online ones: a
+/// stolen copy cannot sign. Keep state/unlock apart from it. An existing file is never overwritten.
 #[derive(Args, Debug)]
 pub(crate) struct BackupArgs {
     /// The file to make.

@@ -44,7 +44,7 @@ enum MachinesCommand {
         #[arg(value_name = "MACHINE")]
         machine: MachineId,
     },
-    /// Refuse a machine everything until it is resumed; its certificates are listed as revoked meanwhile.
+    /// Refuse a machine every renewal until it is resumed.
     Suspend(Target),
     /// Take a suspension back.
     Resume(Target),

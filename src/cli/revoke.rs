@@ -15,7 +15,7 @@ use super::{
 
 /// Revoke a machine, a lineage, a certificate or a key before its time.
 ///
-/// Renewal is refused from now on, and verifiers learn it with the next trust snapshot.
+/// Renewal is refused from now on; services turn the holder away when its certificate ends.
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
     /// What kind of thing is named.

@@ -11,7 +11,7 @@ use countersign_api::ProblemCode;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::problem::Failure;
+use super::{desk::drain, problem::Failure};
 use crate::service::Ca;
 
 /// A request body of type `T`.
@@ -47,10 +47,9 @@ async fn read<T: DeserializeOwned>(
 ) -> Result<T, Failure> {
     let kind = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !is_json(kind) {
-        return Err(Failure::new(
-            ProblemCode::ContentTypeUnsupported,
-            format_args!("content-type {kind:?}: expected \"application/json\""),
-        ));
+        let detail = format!("content-type {kind:?}: expected \"application/json\"");
+        drain(request.into_body()).await;
+        return Err(Failure::new(ProblemCode::ContentTypeUnsupported, detail));
     }
     let body = timeout(patience, to_bytes(request.into_body(), limit))
         .await

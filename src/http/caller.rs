@@ -17,7 +17,7 @@ use countersign_store::{Actor, Door, Presentation};
 use countersign_verifier::{Presented, Refusal, VerifiedPeer};
 use tokio::net::UnixListener;
 
-use super::{problem::Failure, visitor::Visitor};
+use super::{desk::drain, problem::Failure, visitor::Visitor};
 use crate::service::Ca;
 
 /// An operator, on this machine or elsewhere.
@@ -88,22 +88,23 @@ pub(super) async fn by_uid(
 
 /// Lets in an identity whose certificate is live and to which the policy gives the route's permission.
 pub(super) async fn by_certificate(State(ca): State<Arc<Ca>>, mut request: Request, next: Next) -> Response {
-    let visitor = request.extensions().get::<Visitor>().map(|visitor| visitor.presented(ca.now()));
-    let peer = match visitor {
-        Some(Presented::Verified(peer)) => peer,
-        Some(Presented::Refused(refusal)) => {
-            return Failure::from(refusal).server_time(ca.now()).into_response();
-        }
-        Some(Presented::None) | None => return Failure::from(Refusal::NoCertificate).into_response(),
-    };
     let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let permission = permission_for(request.method(), path);
-    match admit(&ca, &peer, permission).await {
+    let visitor = request.extensions().get::<Visitor>().map(|visitor| visitor.presented(ca.now()));
+    let admitted = match visitor {
+        Some(Presented::Verified(peer)) => admit(&ca, &peer, permission).await,
+        Some(Presented::Refused(refusal)) => Err(Failure::from(refusal).server_time(ca.now())),
+        Some(Presented::None) | None => Err(Refusal::NoCertificate.into()),
+    };
+    match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        Err(failure) => failure.into_response(),
+        Err(failure) => {
+            drain(request.into_body()).await;
+            failure.into_response()
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! What happens to every request at the desk: its source is counted, its time measured, its refusal counted.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
+    body::{Body, to_bytes},
     extract::{MatchedPath, Request, State},
     http::{Method, Uri},
     middleware::Next,
@@ -10,17 +14,32 @@ use axum::{
 };
 use countersign_api::{ProblemCode, paths};
 use countersign_verifier::Wire;
+use tokio::time::timeout;
 
 use super::problem::Failure;
 use crate::service::Ca;
 
+/// What is read of a refused request's body, so that an HTTP/2 client, whose stream would otherwise be reset, sees why it
+/// was refused. More than this no honest request has.
+const DRAINED: usize = 64 * 1024;
+/// How long it may take.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Reads a body nobody wants, within limits.
+pub(super) async fn drain(body: Body) {
+    // Whatever comes of it, the answer is a refusal.
+    let _ = timeout(DRAIN_PATIENCE, to_bytes(body, DRAINED)).await;
+}
+
 /// No such route.
-pub(super) async fn not_found(uri: Uri) -> Failure {
+pub(super) async fn not_found(uri: Uri, request: Request) -> Failure {
+    drain(request.into_body()).await;
     Failure::new(ProblemCode::NotFound, format_args!("there is no {}", uri.path()))
 }
 
 /// The route exists, the method does not.
-pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
+pub(super) async fn method_not_allowed(method: Method, uri: Uri, request: Request) -> Failure {
+    drain(request.into_body()).await;
     Failure::new(ProblemCode::MethodNotAllowed, format_args!("{} does not take {method}", uri.path()))
 }
 
@@ -28,9 +47,12 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Failure {
 pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
     let source = request.extensions().get::<Wire>().map(|wire| wire.source.ip());
     match source.map(|source| ca.rates().source(source)) {
-        Some(Err(wait)) => Failure::new(ProblemCode::RateLimited, "too many requests from this address")
-            .retry_after(wait.as_secs() + 1)
-            .into_response(),
+        Some(Err(wait)) => {
+            drain(request.into_body()).await;
+            Failure::new(ProblemCode::RateLimited, "too many requests from this address")
+                .retry_after(wait.as_secs() + 1)
+                .into_response()
+        }
         _ => next.run(request).await,
     }
 }

@@ -173,7 +173,6 @@ impl From<Refused> for Failure {
             Refused::Superseded { .. } => Self::new(C::CertificateSuperseded, refused),
             Refused::SeveralMachines { .. } => Self::new(C::SeveralMachines, refused),
             Refused::Parameter { .. } => Self::new(C::ParameterInvalid, refused),
-            Refused::IssuerExpiring => Self::new(C::IssuerExpiring, refused).retry_after(60),
             Refused::TooOften { retry_after, .. } => {
                 Self::new(C::RateLimited, refused).retry_after(retry_after)
             }

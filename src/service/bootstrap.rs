@@ -9,7 +9,7 @@ use countersign_identity::{Clock, KeyHash, TrustDomain, hex};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    root_hand::{RootActError, RootHand, unlock_secret},
+    root_hand::{RootActError, RootHand, new_unlock_secret},
     roots::first_roots_document,
 };
 use crate::{
@@ -132,7 +132,7 @@ impl Bootstrap<'_> {
             files::create_private_directory(&dir).map_err(file(&dir))?;
         }
         self.write_files(aside)?;
-        let unlock = unlock_secret(&state, entropy)?;
+        let unlock = new_unlock_secret(&state, entropy)?;
         let root = RootHand::create(self.trust_domain, &state, passphrase, entropy, clock).await?;
         root.new_issuer(&state, &unlock).await?;
         root.new_trust_signer(&state, 1, &unlock).await?;

@@ -67,9 +67,6 @@ pub enum Refused {
         /// What would be allowed.
         expected: String,
     },
-    /// The issuer's end is too near.
-    #[error("the issuer ends too soon to issue under it")]
-    IssuerExpiring,
     /// The identity renews too often.
     #[error("{id} asked more often than {limit} times a minute")]
     TooOften {

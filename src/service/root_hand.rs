@@ -217,6 +217,9 @@ impl<'a> RootHand<'a> {
         files::create_public(&certificate, pem::encode("CERTIFICATE", der).as_bytes())
             .map_err(RootActError::file(&certificate))?;
         key_in(&aside).create(&key.pkcs8(), unlock, Strength::Generated, self.entropy)?;
+        // Whoever rotates as root makes files for the user that serves.
+        files::own_like(parent, [&*aside, &*certificate, key_in(&aside).path()])
+            .map_err(RootActError::file(&aside))?;
         let place = parent.join(next.to_string());
         files::rename(&aside, &place).map_err(RootActError::file(&place))?;
         Ok(place)
@@ -264,20 +267,25 @@ fn life(now: Timestamp, length: Duration) -> Validity {
     Validity::lasting(from, length)
 }
 
-/// The generated secret of `state`, or a new one if there is none.
+/// Makes the generated secret that the online keys are encrypted under.
 ///
 /// # Errors
-/// When the file cannot be read or written.
-pub(crate) fn unlock_secret(state: &StateDir, entropy: &Entropy) -> Result<Zeroizing<Vec<u8>>, RootActError> {
+/// When it is there already, or cannot be written.
+pub(crate) fn new_unlock_secret(
+    state: &StateDir,
+    entropy: &Entropy,
+) -> Result<Zeroizing<Vec<u8>>, RootActError> {
     let path = state.unlock();
-    match std::fs::read(&path) {
-        Ok(secret) => Ok(Zeroizing::new(secret)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let secret =
-                Zeroizing::new(countersign_identity::hex::encode(&entropy.octets::<32>()).into_bytes());
-            files::create_secret(&path, &secret).map_err(RootActError::file(&path))?;
-            Ok(secret)
-        }
-        Err(source) => Err(RootActError::File { path, source }),
-    }
+    let secret = Zeroizing::new(countersign_identity::hex::encode(&entropy.octets::<32>()).into_bytes());
+    files::create_secret(&path, &secret).map_err(RootActError::file(&path))?;
+    Ok(secret)
+}
+
+/// The generated secret of `state`.
+///
+/// # Errors
+/// When the file cannot be read: a new one would open none of the keys.
+pub(crate) fn unlock_secret(state: &StateDir) -> Result<Zeroizing<Vec<u8>>, RootActError> {
+    let path = state.unlock();
+    std::fs::read(&path).map(Zeroizing::new).map_err(RootActError::file(&path))
 }

@@ -19,7 +19,7 @@ pub async fn rotate_issuer(
     clock: &dyn Clock,
 ) -> Result<(), RootActError> {
     let state = &config.state;
-    let unlock = unlock_secret(state, entropy)?;
+    let unlock = unlock_secret(state)?;
     let root = RootHand::open(&config.trust_domain, state, passphrase, entropy, clock)?;
     root.new_trust_signer(state, EPOCH, &unlock).await?;
     // The issuer last: only with it does the running CA see a change.

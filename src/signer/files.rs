@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown},
     path::Path,
 };
 
@@ -37,6 +37,21 @@ fn create(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     sync_parent(path)
+}
+
+/// Gives `paths` to whom `model` belongs to; nothing to do where they are the same.
+///
+/// # Errors
+/// What the system says: only root may give files away.
+pub fn own_like<'a>(model: &Path, paths: impl IntoIterator<Item = &'a Path>) -> io::Result<()> {
+    let model = fs::metadata(model)?;
+    for path in paths {
+        let found = fs::metadata(path)?;
+        if (found.uid(), found.gid()) != (model.uid(), model.gid()) {
+            chown(path, Some(model.uid()), Some(model.gid()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a new directory visible at `to` in one step, or not at all.

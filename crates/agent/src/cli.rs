@@ -39,7 +39,7 @@ struct Cli {
 enum Command {
     /// Redeem an invitation: afterwards DIR holds svid.pem, svid.key, bundle.pem and svid-combined.pem.
     ///
-    /// Does nothing if DIR holds a valid identity of the same CA already. Gives up within 10 s; running it again goes
+    /// Does nothing if this invitation was redeemed into DIR already and its identity is still valid. Gives up within 10 s; running it again goes
     /// on where it stopped.
     Enroll(EnrollArgs),
     /// Get the next certificate now, for a new key.
@@ -63,7 +63,8 @@ struct EnrollArgs {
     /// Another way to the same CA, `https://HOST:PORT`; default: the URL in the invitation.
     #[arg(long)]
     url: Option<Endpoint>,
-    /// Redeem the invitation even if DIR holds a valid identity; default: no.
+    /// Redeem the invitation even if it was redeemed into DIR before, or DIR holds a valid identity of another CA;
+    /// default: no.
     #[arg(long)]
     replace: bool,
 }

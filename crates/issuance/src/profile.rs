@@ -8,6 +8,7 @@ use std::time::Duration;
 use countersign_identity::{Timestamp, Validity, duration};
 use thiserror::Error;
 
+use crate::approval::BACKDATE;
 use crate::key::KeyKind;
 
 /// Below a minute the backdating alone would outweigh the life; above a week revocation lists stop being short.
@@ -210,11 +211,14 @@ impl Profile {
         self.approve_recovery
     }
 
-    /// The moments between which the holder of a certificate should renew it.
+    /// The moments between which the holder of a certificate should renew it. The backdated part of its validity was
+    /// over before it was issued and does not count: a short life would otherwise be due at once.
     #[must_use]
     pub fn renewal_window(&self, validity: &Validity) -> (Timestamp, Timestamp) {
-        let lifetime = validity.lifetime();
-        let at = |fraction: f64| validity.not_before() + lifetime.mul_f64(fraction);
+        let issued = (validity.not_before() + BACKDATE).min(validity.not_after());
+        // The last second counts (RFC 5280 §4.1.2.5).
+        let life = validity.not_after().since(issued) + Duration::from_secs(1);
+        let at = |fraction: f64| issued + life.mul_f64(fraction);
         (at(self.renew.from), at(self.renew.to))
     }
 }
@@ -382,10 +386,10 @@ mod tests {
     }
 
     #[test]
-    fn the_renewal_window_is_counted_from_the_beginning_of_the_validity() {
+    fn the_renewal_window_is_counted_from_the_issuance_not_from_the_backdated_beginning() {
         let profile = Profile::parse("p", "lifetime = \"1h\"\nrenew = [0.25, 0.5]").unwrap();
         let start = Timestamp::from_unix(10_000);
-        let validity = Validity::new(start, start + Duration::from_secs(3_599)).unwrap();
+        let validity = Validity::new(start - BACKDATE, start + Duration::from_secs(3_599)).unwrap();
         let (from, to) = profile.renewal_window(&validity);
         assert_eq!(
             (from.since(start), to.since(start)),

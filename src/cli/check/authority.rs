@@ -99,7 +99,8 @@ fn collect_keys(dir: &Path, book: &Path, found: &mut Vec<PathBuf>) {
 }
 
 fn keys(state: &StateDir, now: Timestamp, findings: &mut Findings) {
-    let restore = "restore the state directory from a backup";
+    let restore =
+        "put the state directory's files back from a backup, state/unlock from where it is kept apart";
     let unlock = match fs::read(state.unlock()) {
         Ok(unlock) => zeroize::Zeroizing::new(unlock),
         Err(error) => {
