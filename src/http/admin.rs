@@ -15,7 +15,7 @@ use countersign_api::{
     },
 };
 use countersign_identity::{SpiffeId, hex};
-use countersign_store::{Target, Whom};
+use countersign_store::Whom;
 use std::time::Duration;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     problem::Failure,
     wire_form::{self, ListQuery},
 };
-use crate::service::{Ca, InvitationWish, life_left_percent};
+use crate::service::{Ca, InvitationWish, Order, life_left_percent};
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -139,12 +139,15 @@ pub(super) async fn order_machines(
     JsonBody(request): JsonBody<MachineActRequest>,
 ) -> Answer<ActResponse> {
     let whom = ca.whom(&request.target, request.all || request.dry_run)?;
-    may_touch_whom(&ca, &caller, &whom)?;
     let order = wire_form::order(request.act);
+    // Taking a privilege away is not giving one: who may revoke may stop a stolen operator from anywhere.
+    if matches!(order, Order::Resume | Order::Approve) {
+        may_touch_whom(&ca, &caller, &whom)?;
+    }
     let reached = if request.dry_run {
         ca.would_reach(order, &whom)?
     } else {
-        ca.order(order, whom, request.reason.unwrap_or_default(), caller.actor()).await?
+        ca.order(order, whom, wire_form::reason(request.reason)?, caller.actor()).await?
     };
     Ok(Json(ActResponse { machines: wire_form::texts(&reached), serials: Vec::new() }))
 }
@@ -176,10 +179,7 @@ pub(super) async fn revoke(
     JsonBody(request): JsonBody<RevokeRequest>,
 ) -> Answer<ActResponse> {
     let target = wire_form::target(&ca, &request)?;
-    if let Target::Identity(id) = &target {
-        caller.may_touch(&ca, id)?;
-    }
-    let reason = request.reason.unwrap_or_default();
+    let reason = wire_form::reason(request.reason)?;
     let revoked = ca.revoke(target, reason, caller.actor(), request.dry_run).await?;
     Ok(Json(ActResponse {
         machines: wire_form::texts(&revoked.machines),
@@ -256,10 +256,10 @@ pub(super) async fn apply_policy(
     caller: Caller,
     LargeJsonBody(document): LargeJsonBody<PolicyDocument>,
 ) -> Answer<PolicyDocument> {
-    if matches!(caller, Caller::Remote(_)) {
-        ca.refuse_own_grant_changes(&document.text)?;
-    }
-    let version = ca.apply_policy(document.text.clone(), caller.actor()).await?;
+    let version = match &caller {
+        Caller::Remote(id) => ca.apply_policy_for(id, document.text.clone()).await?,
+        Caller::Local { .. } => ca.apply_policy(document.text.clone(), caller.actor()).await?,
+    };
     Ok(Json(PolicyDocument { version: Some(hex::encode(&version)), text: document.text }))
 }
 

@@ -197,6 +197,7 @@ fn store(error: StoreError) -> Failure {
     match error {
         StoreError::Refused(refusal) => by_code(refusal.code(), &refusal),
         StoreError::ReadOnly { .. } => read_only(),
+        StoreError::TooLarge { .. } => Failure::new(ProblemCode::BodyTooLarge, error),
         StoreError::Busy { .. } | StoreError::BackupRunning => overloaded(&error.to_string()),
         _ => internal(error),
     }

@@ -220,6 +220,17 @@ pub(super) fn order(act: admin::MachineAct) -> Order {
     }
 }
 
+/// An operator's words. They stand in every event and record of the act, so they are short.
+pub(super) fn reason(text: Option<String>) -> Result<String, Failure> {
+    const LONGEST: usize = 256;
+    let text = text.unwrap_or_default();
+    if text.len() > LONGEST {
+        let found = format!("{} octets", text.len());
+        return Err(parameter("reason", &found, format!("at most {LONGEST} octets")));
+    }
+    Ok(text)
+}
+
 /// What a revocation names.
 pub(super) fn target(ca: &Ca, request: &admin::RevokeRequest) -> Result<Target, Failure> {
     let text = request.target.as_str();

@@ -1,10 +1,14 @@
 //! The running CA: what every use case needs, opened once from a configuration.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Instant,
+};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use countersign_identity::{Clock, Serial, Timestamp, TrustDomain, Validity};
 use countersign_issuance::{House, ReservedNames};
+use countersign_policy::Policy;
 use countersign_store::Store;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use zeroize::Zeroizing;
@@ -43,6 +47,11 @@ pub struct Ca {
     started: Timestamp,
     pub(super) server_validity: ArcSwap<Option<Validity>>,
     pub(super) announced: AtomicU64,
+    /// Since when the clock has been watched, by the machine's own measure and by the clock.
+    pub(super) watched: Mutex<(Instant, Timestamp)>,
+    /// Held while a policy is compared and applied, so that nothing comes between.
+    pub(super) applying: tokio::sync::Mutex<()>,
+    pub(super) compiled: ArcSwapOption<Policy>,
 }
 
 impl std::fmt::Debug for Ca {
@@ -78,6 +87,9 @@ impl Ca {
             started: now,
             server_validity: ArcSwap::from_pointee(None),
             announced: AtomicU64::new(u64::MAX),
+            watched: Mutex::new((Instant::now(), now)),
+            applying: tokio::sync::Mutex::new(()),
+            compiled: ArcSwapOption::empty(),
             world,
         })
     }

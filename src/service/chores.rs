@@ -1,5 +1,10 @@
 //! What the CA does between requests: lets the expired leave, and says in time what will end.
 
+use std::{
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
 use countersign_identity::{Timestamp, Validity, duration};
 use countersign_store::IssuanceFilter;
 
@@ -8,7 +13,11 @@ use super::{Ca, Refused};
 /// Shares of an issuer's life at which its end is announced, in percent.
 const ANNOUNCE: [u64; 3] = [50, 25, 10];
 /// What `expiring_soon` counts.
-const SOON: std::time::Duration = std::time::Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(600);
+/// A clock that is slewed drifts less than this against the machine's own measure; one that is set, more.
+const MOST_DRIFT: Duration = Duration::from_secs(60);
+/// How long a clock must go steadily before anything is forgotten on its word.
+const SETTLED: Duration = Duration::from_secs(600);
 /// Past this many the gauge stops counting: a scan must stay short.
 const MOST_COUNTED: usize = 100_000;
 
@@ -20,6 +29,10 @@ impl Ca {
     pub async fn sweep(&self) -> Result<(), Refused> {
         let now = self.now();
         self.rates().sweep();
+        if !self.clock_is_steady() {
+            tracing::warn!(%now, "the clock was set or the CA has just started: nothing leaves the book for now");
+            return Ok(());
+        }
         let filter = IssuanceFilter {
             live_at: Some(now),
             ending_before: Some(now + SOON),
@@ -29,6 +42,21 @@ impl Ca {
         self.metrics().expiring_soon.set(i64::try_from(ending).unwrap_or(i64::MAX));
         self.book().expire(now).await?;
         Ok(())
+    }
+
+    /// Whether the clock has gone as time did since the CA started, and that for a while. A clock that jumps ahead for a
+    /// minute must not sweep away certificates and revocations that are alive (invariant 2).
+    fn clock_is_steady(&self) -> bool {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, started) = *watched;
+        let passed = since.elapsed();
+        let expected = started + passed;
+        let now = self.now();
+        if now.since(expected).max(expected.since(now)) > MOST_DRIFT {
+            *watched = (Instant::now(), now);
+            return false;
+        }
+        passed >= SETTLED
     }
 
     /// Remembers the server certificate in use.
@@ -42,11 +70,21 @@ impl Ca {
         self.server_validity.load().as_ref().as_ref().map(Validity::not_after)
     }
 
-    /// Whether half the server certificate's life is over.
+    /// Whether the server certificate should be replaced: half its life is over, or a clock that was wrong for a while
+    /// left one that is not valid now.
     #[must_use]
     pub fn server_certificate_is_old(&self) -> bool {
-        let half = |validity: &Validity| validity.not_before() + validity.lifetime() / 2;
-        self.server_validity.load().as_ref().as_ref().is_none_or(|validity| self.now() >= half(validity))
+        let now = self.now();
+        let old = |validity: &Validity| {
+            now >= validity.not_before() + validity.lifetime() / 2 || !validity.contains(now)
+        };
+        self.server_validity.load().as_ref().as_ref().is_none_or(old)
+    }
+
+    /// Whether machines would accept the server certificate now.
+    #[must_use]
+    pub fn server_certificate_is_valid(&self) -> bool {
+        self.server_validity.load().as_ref().as_ref().is_some_and(|validity| validity.contains(self.now()))
     }
 
     /// Logs, once per share of its life, that the issuer or the trust signer ends.
@@ -82,9 +120,9 @@ mod tests {
     #[test]
     fn what_is_left_of_a_life_is_rounded_down() {
         let from = Timestamp::from_unix(1_000);
-        let validity = Validity::lasting(from, std::time::Duration::from_secs(100));
+        let validity = Validity::lasting(from, Duration::from_secs(100));
         assert_eq!(life_left_percent(&validity, from), 99);
-        assert_eq!(life_left_percent(&validity, from + std::time::Duration::from_secs(50)), 49);
-        assert_eq!(life_left_percent(&validity, from + std::time::Duration::from_secs(500)), 0);
+        assert_eq!(life_left_percent(&validity, from + Duration::from_secs(50)), 49);
+        assert_eq!(life_left_percent(&validity, from + Duration::from_secs(500)), 0);
     }
 }

@@ -1,11 +1,15 @@
 //! The permission policy in the book: what verifiers are told, and what the CA itself goes by.
 
+use std::sync::Arc;
+
 use countersign_identity::SpiffeId;
 use countersign_policy::{Decision, Permission, Policy, RESERVED_SERVICE, diff};
 use countersign_store::{Actor, PolicyRecord};
-use sha2::{Digest as _, Sha256};
 
 use super::{Ca, Refused};
+
+/// What changing the policy takes.
+const OWN_POLICY: &str = "countersign:policy";
 
 impl Ca {
     /// The policy that applies.
@@ -21,20 +25,33 @@ impl Ca {
     /// # Errors
     /// Where in the text what is wrong, or which test fails.
     pub async fn apply_policy(&self, text: String, actor: Actor) -> Result<[u8; 32], Refused> {
+        let _alone = self.applying.lock().await;
+        self.put_in_force(text, actor).await
+    }
+
+    /// Only under `applying`.
+    async fn put_in_force(&self, text: String, actor: Actor) -> Result<[u8; 32], Refused> {
         let now = self.now();
-        let policy = Policy::parse(&text, "policy").map_err(|e| Refused::Policy(e.to_string()))?;
+        let policy = parse(&text)?;
         if let Some(failure) = policy.run_tests(now).first() {
             return Err(Refused::Policy(format!("a test of the policy fails: {failure}")));
         }
-        let version: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let version = *policy.version().as_bytes();
         self.book().set_policy(version, text, actor, now).await?;
         Ok(version)
     }
 
-    /// The policy that applies, compiled.
-    fn compiled_policy(&self) -> Result<Option<Policy>, Refused> {
+    /// The policy that applies, compiled once per version: large ones take a while.
+    fn compiled_policy(&self) -> Result<Option<Arc<Policy>>, Refused> {
         let Some(record) = self.policy()? else { return Ok(None) };
-        Policy::parse(&record.text, "policy").map(Some).map_err(|e| Refused::Policy(e.to_string()))
+        if let Some(compiled) = self.compiled.load_full()
+            && *compiled.version().as_bytes() == record.version
+        {
+            return Ok(Some(compiled));
+        }
+        let compiled = Arc::new(parse(&record.text)?);
+        self.compiled.store(Some(Arc::clone(&compiled)));
+        Ok(Some(compiled))
     }
 
     /// Whether `id` has `permission` now; `None` without a policy.
@@ -54,21 +71,26 @@ impl Ca {
         Ok(self.compiled_policy()?.is_some_and(|policy| policy.is_privileged(id)))
     }
 
-    /// Over mTLS nobody changes who holds the CA's own permissions (DESIGN §4).
+    /// Applies a policy for `caller` over mTLS, who may not change who holds the CA's own permissions (DESIGN §4). The
+    /// comparison, the caller's right and the change are one step: a right that was just taken away grants nothing.
     ///
     /// # Errors
-    /// Names one rule that `text` adds or takes away.
-    pub fn refuse_own_grant_changes(&self, text: &str) -> Result<(), Refused> {
-        let parse = |text: &str| Policy::parse(text, "policy").map_err(|e| Refused::Policy(e.to_string()));
-        let old = self.policy()?.map(|record| parse(&record.text)).transpose()?;
-        let empty = parse("version = 1")?;
-        let changes = diff(old.as_ref().unwrap_or(&empty), &parse(text)?);
-        match changes.iter().find(|change| change.service() == RESERVED_SERVICE) {
-            Some(change) => {
-                Err(Refused::OwnGrants { id: change.id.to_string(), permission: change.permission.clone() })
-            }
-            None => Ok(()),
+    /// As [`Ca::apply_policy`], and with the rule that would change.
+    pub async fn apply_policy_for(&self, caller: &SpiffeId, text: String) -> Result<[u8; 32], Refused> {
+        let _alone = self.applying.lock().await;
+        let right: Permission =
+            OWN_POLICY.parse().map_err(|e| Refused::Policy(format!("{OWN_POLICY}: {e}")))?;
+        let old = self.compiled_policy()?.ok_or_else(|| Refused::Policy("no policy is in force".into()))?;
+        if !old.decide(caller, &right, self.now()).allowed {
+            return Err(Refused::OwnGrants { id: caller.to_string(), permission: OWN_POLICY.into() });
         }
+        if let Some(change) =
+            diff(&old, &parse(&text)?).iter().find(|change| change.service() == RESERVED_SERVICE)
+        {
+            let (id, permission) = (change.id.to_string(), change.permission.clone());
+            return Err(Refused::OwnGrants { id, permission });
+        }
+        self.put_in_force(text, Actor::Identity(caller.clone())).await
     }
 
     /// Takes up the file `init` left as the first policy; later only `policy apply` changes it (DESIGN §4).
@@ -93,4 +115,8 @@ impl Ca {
             Err(error) => Err(Refused::File(format!("{}: {error}", path.display()))),
         }
     }
+}
+
+fn parse(text: &str) -> Result<Policy, Refused> {
+    Policy::parse(text, "policy").map_err(|e| Refused::Policy(e.to_string()))
 }

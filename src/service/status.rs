@@ -38,6 +38,11 @@ impl Ca {
         if end <= self.now() {
             return Readiness::Not(format!("the issuer ended on {end}: countersign issuer rotate"));
         }
+        if !self.server_certificate_is_valid() {
+            return Readiness::Not(
+                "the CA's own server certificate is not valid now; a new one comes at once".into(),
+            );
+        }
         Readiness::Ready
     }
 
