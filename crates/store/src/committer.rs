@@ -115,7 +115,12 @@ impl Committer {
         &self,
         query: impl FnOnce(&View<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.shared.shadow.query(&*self.shared.engine, query)
+        let result = self.shared.shadow.query(&*self.shared.engine, query);
+        match result {
+            // After a failed write sled refuses reads as well, in the words of the write.
+            Err(StoreError::Io { .. }) => self.shared.writable().and(result),
+            other => other,
+        }
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
