@@ -28,6 +28,7 @@ const PASSPHRASE: &str = "correct horse battery staple";
 pub(crate) struct Setup {
     settings: Vec<(&'static str, toml::Value)>,
     profiles: Vec<(&'static str, String)>,
+    policy: Option<String>,
     launch: Launch,
 }
 
@@ -53,6 +54,12 @@ impl Setup {
     /// A profile more, or another text for one.
     pub(crate) fn profile(mut self, name: &'static str, text: &str) -> Self {
         self.profiles.push((name, text.to_owned()));
+        self
+    }
+
+    /// The first policy.
+    pub(crate) fn policy(mut self, text: &str) -> Self {
+        self.policy = Some(text.to_owned());
         self
     }
 
@@ -92,6 +99,9 @@ impl Setup {
         }
         for (name, text) in &self.profiles {
             fs::write(ca.home().join("profiles").join(format!("{name}.toml")), text).unwrap();
+        }
+        if let Some(text) = &self.policy {
+            fs::write(ca.home().join("policy.toml"), text).unwrap();
         }
         ca
     }

@@ -108,8 +108,7 @@ fn one_key_twice_at_once_is_one_machine() {
 #[test]
 fn an_invitation_for_several_machines_needs_a_registration_for_many() {
     let ca = Ca::start();
-    let one = ca.run(&["invite", &id("/payments"), "--uses", "2"]);
-    assert_eq!(one.code, Some(1), "{}", one.err);
+    ca.run(&["invite", &id("/payments"), "--uses", "2"]).ended(1, &["uses_need_many"]);
     let invitation = ca.invite("/fleet", &["--uses", "2", "--machines", "many"]);
     attempt(&ca, &invitation).json::<countersign_api::CertificateResponse>();
     attempt(&ca, &invitation).json::<countersign_api::CertificateResponse>();
@@ -119,20 +118,20 @@ fn an_invitation_for_several_machines_needs_a_registration_for_many() {
 #[test]
 fn an_invitation_for_another_trust_domain_is_refused_at_the_command_line() {
     let ca = Ca::start();
-    let foreign = ca.run(&["invite", "spiffe://other.example/payments"]);
-    assert_eq!(foreign.code, Some(1), "{}", foreign.err);
-    assert!(foreign.err.contains("prod.example"), "it says what was expected: {}", foreign.err);
+    ca.run(&["invite", "spiffe://other.example/payments"]).ended(1, &["other.example", "prod.example"]);
 }
 
 #[test]
 fn the_ca_own_names_are_never_given_away() {
     let ca = Ca::start();
-    let reserved = ca.run(&["invite", &id("/countersign/ca")]);
-    assert_eq!(reserved.code, Some(1), "{}", reserved.err);
-    let below = ca.run(&["invite", &id("/countersign/helper/7")]);
-    assert_eq!(below.code, Some(1), "{}", below.err);
-    let address = ca.run(&["invite", &id("/payments"), "--ip", "127.0.0.1"]);
-    assert_eq!(address.code, Some(1), "{}", address.err);
+    for flags in [
+        &[id("/countersign/ca")][..],
+        &[id("/countersign/helper/7")],
+        &[id("/payments"), "--ip".into(), "127.0.0.1".into()],
+    ] {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        ca.run(&[&["invite"], flags.as_slice()].concat()).ended(1, &["registration_invalid"]);
+    }
     assert!(ca.json(&["registrations", "list"]).as_array().unwrap().is_empty());
 }
 
@@ -150,22 +149,19 @@ fn inviting_again_with_other_flags_names_the_difference() {
     let ca = Ca::start();
     ca.invite("/payments", &["--dns", "pay.example"]);
     ca.invite("/payments", &[]);
-    let differing = ca.run(&["invite", &id("/payments"), "--dns", "other.example"]);
-    assert_eq!(differing.code, Some(1));
-    for word in ["dns", "pay.example", "other.example"] {
-        assert!(differing.err.contains(word), "{}", differing.err);
-    }
+    let words = ["registration_differs", "dns", "pay.example", "other.example"];
+    ca.run(&["invite", &id("/payments"), "--dns", "other.example"]).ended(1, &words);
 }
 
 #[test]
 fn a_name_of_another_identity_is_refused_unless_both_share_it() {
     let ca = Ca::start();
     ca.invite("/payments", &["--dns", "pay.example"]);
-    let taken = ca.run(&["invite", &id("/reporting"), "--dns", "pay.example"]);
-    assert_eq!(taken.code, Some(1));
-    assert!(taken.err.contains("pay.example") && taken.err.contains(&id("/payments")), "{}", taken.err);
-    let half = ca.run(&["invite", &id("/reporting"), "--dns", "pay.example", "--shared"]);
-    assert_eq!(half.code, Some(1), "both must say so");
+    let mut invite = vec!["invite", "spiffe://prod.example/reporting", "--dns", "pay.example"];
+    ca.run(&invite).ended(1, &["name_taken", "pay.example", &id("/payments")]);
+    invite.push("--shared");
+    // Both must say so.
+    ca.run(&invite).ended(1, &["name_taken"]);
     ca.invite("/blue", &["--dns", "www.example", "--shared"]);
     ca.invite("/green", &["--dns", "www.example", "--shared"]);
 }

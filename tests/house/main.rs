@@ -9,11 +9,23 @@
     reason = "tests: a panic says where it broke"
 )]
 
+#[cfg(feature = "failpoints")]
+mod arrows;
 mod bodies;
 mod ca;
+mod clocks;
+mod crash;
+mod disks;
+mod durability;
+mod impostors;
 mod invitations;
+mod keeping;
+mod limits;
 mod machine;
+mod operators;
+mod peers;
 mod program;
 mod renewals;
 mod requests;
+mod secrets;
 mod wire;

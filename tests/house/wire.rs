@@ -107,6 +107,11 @@ impl Connection {
         self.stream.conn.handshake_kind()
     }
 
+    /// Session tickets received so far.
+    pub(crate) fn tickets(&self) -> u32 {
+        self.stream.conn.tls13_tickets_received()
+    }
+
     pub(crate) fn server_chain(&self) -> Vec<CertificateDer<'static>> {
         self.stream
             .conn
