@@ -128,6 +128,7 @@ fn explain(error: BootstrapError) -> CliError {
     match &error {
         BootstrapError::NotEmpty { .. } => CliError::refused(&error)
             .hint("choose another --dir, or look at what is there: init never overwrites a key"),
+        BootstrapError::Nameless { .. } => CliError::usage(&error),
         BootstrapError::File { .. } | BootstrapError::Root(_) => CliError::failed(&error),
     }
 }

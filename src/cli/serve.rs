@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use super::{CaArgs, CliError, Output};
@@ -22,6 +23,7 @@ pub(crate) struct ServeArgs {
 pub(crate) fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
     let config = args.ca.load()?;
     let level = start_log(&config)?;
+    raise_file_limit(config.limits.connections);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -31,6 +33,26 @@ pub(crate) fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
         out.note(format!("{} is served at {}", server.trust_domain(), server.url()));
         server.until_stopped().await.map_err(CliError::failed)
     })
+}
+
+/// Takes as many file descriptors as the system lets this process have: each connection is one, and the usual soft limit
+/// is below what the configuration allows.
+fn raise_file_limit(connections: usize) {
+    /// Listeners, the book, log files.
+    const BESIDES: u64 = 64;
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if allowed < u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(BESIDES) {
+        tracing::warn!(
+            allowed,
+            connections,
+            "fewer files may be open than limits.connections: raise LimitNOFILE"
+        );
+    }
 }
 
 /// Runs `future` on a runtime of its own, for commands that wait for one thing.

@@ -11,7 +11,7 @@ pub struct ConfigFile {
     /// Where machines reach it.
     #[serde(default = "listen")]
     pub listen: String,
-    /// Where health and metrics are read. Plain HTTP, so loopback unless the operator says otherwise.
+    /// Where health and metrics are read. Plain HTTP, so loopback only.
     #[serde(default = "ops_listen")]
     pub ops_listen: String,
     /// The URL written into invitations; its host stands in the CA's server certificate.
@@ -120,8 +120,8 @@ pub struct LimitsTable {
     pub requests_per_second_per_source: u32,
     /// Requests one address may make at once before the rate applies.
     pub burst_per_source: u32,
-    /// Renewals a minute of one identity.
-    pub renewals_per_minute_per_identity: u32,
+    /// Renewals a minute of one machine.
+    pub renewals_per_minute_per_machine: u32,
     /// Commands waiting for the book before callers are told to come back.
     pub store_queue: u32,
 }
@@ -138,7 +138,7 @@ impl Default for LimitsTable {
             connection_age_seconds: 300,
             requests_per_second_per_source: 200,
             burst_per_source: 400,
-            renewals_per_minute_per_identity: 30,
+            renewals_per_minute_per_machine: 30,
             store_queue: 4096,
         }
     }

@@ -1,6 +1,10 @@
 //! Where everything lies under the state directory: one place that knows the names.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The state directory of one CA.
 #[derive(Clone, Debug)]
@@ -79,5 +83,22 @@ impl StateDir {
     #[must_use]
     pub fn key(&self, name: &str) -> PathBuf {
         self.keys().join(format!("{name}.key.pem"))
+    }
+
+    /// Removes what an interrupted backup or rotation left behind. Young ones may belong to a process that still runs.
+    pub fn clear_leftovers(&self) {
+        const YOUNG: Duration = Duration::from_secs(3600);
+        for parent in [self.root.clone(), self.issuers(), self.trust_signers()] {
+            let Ok(entries) = fs::read_dir(&parent) else { continue };
+            for entry in entries.flatten() {
+                let age = entry.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());
+                let old = matches!(age, Ok(Ok(age)) if age > YOUNG);
+                if old && entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    let path = entry.path();
+                    // What cannot be removed does no harm.
+                    let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+                }
+            }
+        }
     }
 }

@@ -93,8 +93,8 @@ pub struct Limits {
     pub requests_per_second_per_source: u32,
     /// Burst of one address.
     pub burst_per_source: u32,
-    /// Renewals a minute of one identity.
-    pub renewals_per_minute_per_identity: u32,
+    /// Renewals a minute of one machine.
+    pub renewals_per_minute_per_machine: u32,
     /// Depth of the book's queue.
     pub store_queue: usize,
 }
@@ -163,6 +163,11 @@ impl Config {
             text.parse::<SocketAddr>()
                 .map_err(|_| value(key, text, "ADDRESS:PORT, for example \"127.0.0.1:8443\"".into()))
         };
+        let ops_listen = address("ops_listen", &file.ops_listen)?;
+        if !ops_listen.ip().is_loopback() {
+            let expected = "a loopback address: health and metrics are plain HTTP without authentication";
+            return Err(value("ops_listen", &file.ops_listen, expected.into()));
+        }
         let base = path.parent().unwrap_or(Path::new("."));
         let listen = address("listen", &file.listen)?;
         let url = file.url.clone().unwrap_or_else(|| format!("https://{listen}"));
@@ -173,7 +178,7 @@ impl Config {
                 value("trust_domain", &file.trust_domain, format!("a trust domain: {error}"))
             })?,
             listen,
-            ops_listen: address("ops_listen", &file.ops_listen)?,
+            ops_listen,
             url,
             host,
             state: StateDir::new(base.join(&file.state)),
@@ -240,9 +245,9 @@ fn limits(table: &LimitsTable, value: &ValueError<'_>) -> Result<Limits, ConfigE
             table.requests_per_second_per_source,
         )?,
         burst_per_source: rate("limits.burst_per_source", table.burst_per_source)?,
-        renewals_per_minute_per_identity: rate(
-            "limits.renewals_per_minute_per_identity",
-            table.renewals_per_minute_per_identity,
+        renewals_per_minute_per_machine: rate(
+            "limits.renewals_per_minute_per_machine",
+            table.renewals_per_minute_per_machine,
         )?,
         store_queue: size("limits.store_queue", table.store_queue.into())?,
     })
@@ -320,6 +325,7 @@ mod tests {
         for (text, expected) in [
             ("trust_domain = \"TD\"", "a trust domain"),
             ("trust_domain = \"td\"\nlisten = \"here\"", "ADDRESS:PORT"),
+            ("trust_domain = \"td\"\nops_listen = \"192.0.2.1:9443\"", "a loopback address"),
             ("trust_domain = \"td\"\nurl = \"http://ca\"", "https://HOST:PORT"),
             ("trust_domain = \"td\"\n[store]\nengine = \"redb\"", "\"sled\" or \"memory\""),
             ("trust_domain = \"td\"\n[tls]\ngroups = [\"ffdhe2048\"]", "X25519MLKEM768"),

@@ -248,6 +248,26 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_every_code_with_its_status_and_no_other() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/API.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let table = text.split("| code | status | meaning |").nth(1).unwrap();
+        let listed: Vec<(String, u16)> = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(|line| {
+                let mut cells = line.split('|').map(str::trim).skip(1);
+                let code = cells.next().unwrap().trim_matches('`').to_owned();
+                (code, cells.next().unwrap().parse().unwrap())
+            })
+            .collect();
+        let known: Vec<_> =
+            ProblemCode::ALL.iter().map(|code| (code.as_str().to_owned(), status(*code).as_u16())).collect();
+        assert_eq!(listed, known);
+    }
+
+    #[test]
     fn what_goes_wrong_inside_is_not_told_outside() {
         let failure = store(StoreError::Corrupt { what: "row 7 of /var/lib/secret".into() });
         assert_eq!(failure.code, ProblemCode::Internal);

@@ -64,6 +64,12 @@ pub enum BootstrapError {
         /// One thing that is in it.
         found: String,
     },
+    /// The directory is named by what it is to somebody inside, such as `.`, and cannot be put in place whole.
+    #[error("{dir} has no name of its own: expected a path such as ../ca or /srv/ca")]
+    Nameless {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The file system.
     #[error("cannot set up {path}: {source}")]
     File {

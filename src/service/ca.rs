@@ -67,6 +67,7 @@ impl Ca {
     /// Names the file or directory, what is wrong with it and what to do.
     pub fn open(config: Config, world: World) -> Result<Self, StartError> {
         let now = world.clock.now();
+        config.state.clear_leftovers();
         let unlock = unlock_secret(&config.state)?;
         let keys = KeySet::open(&config.state, &unlock, now)?;
         let profiles = Profiles::load(&config.profiles)?;

@@ -5,7 +5,7 @@ use countersign_issuance::{Act, LedgerError, LedgerRefusal, ProvenKey, Registrat
 use countersign_store::{Invitation, Redemption};
 use sha2::{Digest as _, Sha256};
 
-use super::{Ca, Granted, Refused};
+use super::{Ca, Granted, Refused, renew::may_act};
 
 /// How often a race with the same key's other request is looked at again.
 const TRIES: usize = 3;
@@ -88,6 +88,9 @@ impl Ca {
         if kept.issuance.revoked.is_some() {
             let serial = before.serial.to_string();
             return Err(Refused::CertificateRevoked { id: kept.issuance.spiffe_id, serial });
+        }
+        if let Some(machine) = self.book().machine(before.machine)? {
+            may_act(machine.status)?;
         }
         self.granted_before(&self.keys(), before.machine, &kept)
     }

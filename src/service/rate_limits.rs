@@ -1,8 +1,8 @@
-//! Rates that one source or one identity may not exceed (invariant 10): a flood costs its sender, nobody else.
+//! Rates that one source or one machine may not exceed (invariant 10): a flood costs its sender, nobody else.
 
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
-use countersign_identity::SpiffeId;
+use countersign_identity::MachineId;
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
@@ -13,14 +13,14 @@ use crate::config::Limits;
 /// Past this many keys the idle ones are forgotten at once instead of at the next sweep.
 const MOST_KEYS: usize = 100_000;
 
-/// Refused attempts of one identity that are written down; the rest is counted in the metrics.
+/// Refused attempts of one subject that are written down; the rest is counted in the metrics.
 const REFUSALS_A_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// The rates in force.
 pub struct RateLimits {
     sources: DefaultKeyedRateLimiter<IpAddr>,
-    identities: DefaultKeyedRateLimiter<SpiffeId>,
-    refusals: DefaultKeyedRateLimiter<SpiffeId>,
+    machines: DefaultKeyedRateLimiter<MachineId>,
+    refusals: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
 }
 
@@ -36,10 +36,10 @@ impl RateLimits {
     pub fn new(limits: &Limits) -> Self {
         let source = Quota::per_second(at_least_one(limits.requests_per_second_per_source))
             .allow_burst(at_least_one(limits.burst_per_source));
-        let identity = Quota::per_minute(at_least_one(limits.renewals_per_minute_per_identity));
+        let machine = Quota::per_minute(at_least_one(limits.renewals_per_minute_per_machine));
         Self {
             sources: RateLimiter::keyed(source),
-            identities: RateLimiter::keyed(identity),
+            machines: RateLimiter::keyed(machine),
             refusals: RateLimiter::keyed(Quota::per_minute(REFUSALS_A_MINUTE)),
             clock: DefaultClock::default(),
         }
@@ -53,25 +53,26 @@ impl RateLimits {
         self.check(&self.sources, &network_of(source))
     }
 
-    /// Counts one renewal of `id`.
+    /// Counts one renewal of a machine that is entitled to it. By machine, not by identity: neither a replaced holder of
+    /// the same identity nor a large fleet of it can use up another's.
     ///
     /// # Errors
     /// How long it should wait.
-    pub fn identity(&self, id: &SpiffeId) -> Result<(), Duration> {
-        self.check(&self.identities, id)
+    pub fn machine(&self, id: MachineId) -> Result<(), Duration> {
+        self.check(&self.machines, &id)
     }
 
-    /// Whether one more refused attempt under the name of `id` is worth an event. Apart from its renewals: whoever holds
-    /// an old invitation must not be able to use those up.
+    /// Whether one more refused attempt under this serial or invitation is worth a write. A budget of its own: refused
+    /// attempts never use up anybody's renewals.
     #[must_use]
-    pub fn refusal_counts(&self, id: &SpiffeId) -> bool {
-        self.check(&self.refusals, id).is_ok()
+    pub fn refusal_counts(&self, subject: &str) -> bool {
+        self.check(&self.refusals, &subject.to_owned()).is_ok()
     }
 
     /// Forgets those who have been quiet long enough to have their whole burst again.
     pub fn sweep(&self) {
         self.sources.retain_recent();
-        self.identities.retain_recent();
+        self.machines.retain_recent();
         self.refusals.retain_recent();
     }
 

@@ -1,7 +1,7 @@
 //! Refused attempts of those we know are written down, within a rate: a stranger's leave a count and a log line, or
 //! anyone could fill the book.
 
-use countersign_identity::{Serial, SpiffeId};
+use countersign_identity::{Serial, hex};
 use countersign_issuance::Source;
 use countersign_store::Event;
 use sha2::{Digest as _, Sha256};
@@ -14,7 +14,7 @@ impl Ca {
         let hash: [u8; 32] = Sha256::digest(secret).into();
         let Ok(Some(invitation)) = self.book().invitation(&hash) else { return };
         let event = Event::new("enrollment.refused", self.now()).text("spiffe_id", &invitation.spiffe_id);
-        self.note(event, &invitation.spiffe_id, code, source).await;
+        self.note(event, &hex::encode(&hash), code, source).await;
     }
 
     /// A certificate of ours was presented for renewal and refused with `code`.
@@ -26,11 +26,11 @@ impl Ca {
         if let Some(machine) = standing.issuance.machine {
             event = event.text("machine", machine);
         }
-        self.note(event, id, code, source).await;
+        self.note(event, &presented.to_string(), code, source).await;
     }
 
-    async fn note(&self, event: Event, id: &SpiffeId, code: &'static str, source: Source) {
-        if !self.rates().refusal_counts(id) {
+    async fn note(&self, event: Event, subject: &str, code: &'static str, source: Source) {
+        if !self.rates().refusal_counts(subject) {
             return;
         }
         let event = event.text("code", code);
@@ -39,7 +39,7 @@ impl Ca {
             None => event,
         };
         if let Err(error) = self.book().append_events(vec![event]).await {
-            tracing::warn!(%error, %id, code, "a refusal could not be written down");
+            tracing::warn!(%error, code, "a refusal could not be written down");
         }
     }
 }

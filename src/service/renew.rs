@@ -30,13 +30,12 @@ impl Ca {
             .book()
             .standing(renewal.presented)?
             .ok_or_else(|| Refused::CertificateUnknown(renewal.presented.to_string()))?;
-        let id = standing.issuance.spiffe_id.clone();
-        self.rates().identity(&id).map_err(|wait| Refused::TooOften {
-            limit: self.limits().renewals_per_minute_per_identity,
-            retry_after: wait.as_secs() + 1,
-            id,
-        })?;
         let (machine, registration) = self.entitled(&standing, renewal.source).await?;
+        self.rates().machine(machine.id).map_err(|wait| Refused::TooOften {
+            id: machine.spiffe_id.clone(),
+            limit: self.limits().renewals_per_minute_per_machine,
+            retry_after: wait.as_secs() + 1,
+        })?;
         let key = ProvenKey::from_csr(&renewal.csr, self.algorithms())?;
         if let Some(pending) = standing.pending.as_ref().filter(|p| p.key_hash == key.key_hash())
             && let Some(granted) = self.pending_again(&machine, pending)?
@@ -55,6 +54,9 @@ impl Ca {
 
     /// An expired certificate of ours was shown: worth an event, never an accusation.
     pub async fn note_expired(&self, presented: Serial, source: Source) {
+        if !self.rates().refusal_counts(&presented.to_string()) {
+            return;
+        }
         let door = Door::Renewal { on_clone: OnClone::Report, source };
         if let Err(error) = self.book().present(presented, door, self.now()).await {
             tracing::warn!(%error, serial = %presented, "an expired certificate was shown and not written down");
@@ -71,17 +73,7 @@ impl Ca {
         let serial = issuance.serial;
         let machine =
             standing.machine.clone().ok_or_else(|| Refused::CertificateUnknown(serial.to_string()))?;
-        let refusal = match machine.status {
-            MachineStatus::Active => None,
-            MachineStatus::Held => Some(LedgerRefusal::MachineHeld),
-            MachineStatus::Suspended => Some(LedgerRefusal::MachineSuspended),
-            MachineStatus::Removed => Some(LedgerRefusal::MachineRemoved),
-            MachineStatus::Replaced => Some(LedgerRefusal::MachineReplaced),
-            MachineStatus::Revoked => Some(LedgerRefusal::CertificateRevoked),
-        };
-        if let Some(refusal) = refusal {
-            return Err(LedgerError::Refused(refusal).into());
-        }
+        may_act(machine.status)?;
         if !matches!(standing.lineage, Some(LineageState::Confirmed | LineageState::Pending)) {
             return Err(self.older(standing, source).await?);
         }
@@ -102,6 +94,10 @@ impl Ca {
         let door = Door::Renewal { on_clone, source };
         let id = issuance.spiffe_id.clone();
         let serial = issuance.serial.to_string();
+        // The first showing has done what the profile says; the hundredth in a minute is not worth a write.
+        if !self.rates().refusal_counts(&serial) {
+            return Ok(Refused::Superseded { id });
+        }
         Ok(match self.book().present(issuance.serial, door, self.now()).await? {
             // Another request changed the lineage between our look and the book's.
             Presentation::Current { .. }
@@ -124,4 +120,17 @@ impl Ca {
             None => Ok(None),
         }
     }
+}
+
+/// Only an active machine is given anything.
+pub(super) fn may_act(status: MachineStatus) -> Result<(), Refused> {
+    let refusal = match status {
+        MachineStatus::Active => return Ok(()),
+        MachineStatus::Held => LedgerRefusal::MachineHeld,
+        MachineStatus::Suspended => LedgerRefusal::MachineSuspended,
+        MachineStatus::Removed => LedgerRefusal::MachineRemoved,
+        MachineStatus::Replaced => LedgerRefusal::MachineReplaced,
+        MachineStatus::Revoked => LedgerRefusal::CertificateRevoked,
+    };
+    Err(LedgerError::Refused(refusal).into())
 }
