@@ -36,16 +36,24 @@
 //! that would skip the verdict. Time comes from a [`Clock`], whole seconds, both ends of a certificate inclusive.
 
 mod authority;
+mod certificate;
 mod client;
 mod clock;
+mod der;
+mod distribution;
 mod door;
+mod extension;
 mod gate;
+mod key;
 mod leaf;
 mod live;
+mod name;
 mod own;
+mod path;
 mod peer;
 mod pem;
 mod pinned;
+mod profile;
 mod provider;
 mod refusal;
 mod revocation;
@@ -54,6 +62,7 @@ mod rule;
 mod serve;
 mod server;
 mod svid;
+mod time;
 mod tls;
 mod trust;
 mod verdict;
@@ -66,13 +75,16 @@ pub use client::{ClientBuilder, ClientConnector, ClientSettings, ConnectError};
 pub use clock::SystemClock;
 pub use door::{FrontDoor, Presented};
 pub use gate::{Admitted, Gate};
+pub use key::KeyRule;
 pub use live::LiveSet;
 pub use own::{OwnIdentity, SetupError};
+pub use path::{PathFault, PathVerifier};
 pub use peer::{ExpiredPeer, PeerFacts, VerifiedPeer};
 pub use pem::{PemError, bundle_from_pem, certificates_from_pem};
+pub use profile::ProfileRule;
 pub use provider::provider;
 pub use refusal::{AuthorityRule, ChainFault, LeafRule, NotSpiffe, Refusal};
-pub use revocation::Revocation;
+pub use revocation::{Inquiry, Revocation, Standing};
 pub use rule::{DangerousRules, PeerRule};
 #[cfg(feature = "axum")]
 pub use serve::{

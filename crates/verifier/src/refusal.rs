@@ -6,6 +6,7 @@ use countersign_identity::{SpiffeId, SpiffeIdError, Timestamp, TrustDomain, dura
 use rustls::CertificateError;
 
 use crate::peer::ExpiredPeer;
+use crate::profile::ProfileRule;
 
 /// Why a peer was refused.
 ///
@@ -115,8 +116,8 @@ pub enum NotSpiffe {
     NoPath(SpiffeId),
 }
 
-/// The rules of SPIFFE X509-SVID §4 and §5.2 a leaf can break.
-#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+/// The rules of SPIFFE X509-SVID §4 and §5.2, and of RFC 5280 §4, a leaf can break.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum LeafRule {
     /// A signing certificate must not authenticate.
     #[error("it is a signing certificate (basicConstraints says CA:TRUE)")]
@@ -139,6 +140,15 @@ pub enum LeafRule {
     /// An extendedKeyUsage must name both sides of TLS.
     #[error("its extendedKeyUsage does not hold both serverAuth and clientAuth")]
     ExtendedKeyUsage,
+    /// An extension that has its place in certificates of authorities only (RFC 5280 §4.2.1.10, §4.2.1.11, §4.2.1.14).
+    #[error("it has a {extension} extension, which belongs into certificates of authorities")]
+    ForAuthorities {
+        /// Which.
+        extension: &'static str,
+    },
+    /// A rule for every certificate.
+    #[error("{0}")]
+    Profile(ProfileRule),
 }
 
 /// What can be wrong between leaf and root.
@@ -170,6 +180,28 @@ pub enum ChainFault {
     /// A certificate on the path may not sign certificates.
     #[error("a certificate on the path may not sign certificates: {0}")]
     NotAnAuthority(AuthorityRule),
+    /// More signing certificates between leaf and root than this verifier allows; self-issued ones do not count.
+    #[error("{found} signing certificates stand between it and the root, at most {limit} are allowed")]
+    TooDeep {
+        /// How many stand there.
+        found: usize,
+        /// How many may.
+        limit: usize,
+    },
+    /// A signing certificate was revoked.
+    #[error("a signing certificate on the path, serial {serial}, was revoked")]
+    Revoked {
+        /// Its serial, in hex.
+        serial: String,
+    },
+    /// A revocation list is required, and none that is current speaks for a certificate of the path.
+    #[error(
+        "no current revocation list speaks for the certificate with serial {serial}, and one is required"
+    )]
+    RevocationUnknown {
+        /// Its serial, in hex.
+        serial: String,
+    },
     /// Anything else RFC 5280 §6 forbids.
     #[error("{0}")]
     Other(String),
@@ -184,6 +216,18 @@ pub enum AuthorityRule {
     /// basicConstraints must say CA:TRUE.
     #[error("its basicConstraints lack CA:TRUE")]
     NotCa,
+    /// basicConstraints must be critical (RFC 5280 §4.2.1.9).
+    #[error("its basicConstraints extension is not critical")]
+    NotCritical,
+    /// It must have a subject (RFC 5280 §4.1.2.6).
+    #[error("it has no subject")]
+    NoName,
+    /// It must name its key (RFC 5280 §4.2.1.2).
+    #[error("it lacks a subjectKeyIdentifier")]
+    NoSubjectKey,
+    /// A rule for every certificate.
+    #[error("{0}")]
+    Profile(ProfileRule),
     /// keyUsage must be there and hold keyCertSign.
     #[error("its keyUsage lacks keyCertSign")]
     NoKeyCertSign,
@@ -226,7 +270,12 @@ impl Refusal {
             Self::Chain { fault: ChainFault::Signature, .. } => CertificateError::BadSignature.into(),
             Self::Expired { .. } => CertificateError::Expired.into(),
             Self::NotYetValid { .. } => CertificateError::NotValidYet.into(),
-            Self::Revoked { .. } => CertificateError::Revoked.into(),
+            Self::Revoked { .. } | Self::Chain { fault: ChainFault::Revoked { .. }, .. } => {
+                CertificateError::Revoked.into()
+            }
+            Self::Chain { fault: ChainFault::RevocationUnknown { .. }, .. } => {
+                CertificateError::UnknownRevocationStatus.into()
+            }
             Self::LeafRule { .. } => CertificateError::InvalidPurpose.into(),
             Self::NotSpiffe(_) | Self::Chain { .. } | Self::NotAllowed { .. } => {
                 CertificateError::ApplicationVerificationFailure.into()

@@ -1,24 +1,19 @@
 //! The verdict on a certificate chain: bundle, path, leaf rules, revocation, time.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
 
 use countersign_identity::{Clock, KeyHash, Timestamp, ValidityState};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::authority;
-use crate::leaf::{Leaf, key_hash};
+use crate::authority::Rules;
+use crate::leaf::Leaf;
 use crate::live::LiveSet;
+use crate::path::{PathFault, PathSearch, unix};
 use crate::peer::{ExpiredPeer, PeerFacts, VerifiedPeer};
-use crate::refusal::{AuthorityRule, ChainFault, Refusal};
+use crate::refusal::{ChainFault, Refusal};
 use crate::revocation::Revocation;
-use crate::trust::{Anchors, TrustStore};
-
-/// The most certificates read of one chain: a leaf, its issuers and the root. Honest chains here have three.
-const CHAIN_LIMIT: usize = 8;
+use crate::trust::TrustStore;
 
 /// Which side of a connection the certificate stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,13 +54,14 @@ pub struct SvidVerifier {
     clock: Arc<dyn Clock>,
     revocation: Option<Arc<dyn Revocation>>,
     live: Option<Arc<dyn LiveSet>>,
+    depth: Option<usize>,
 }
 
 impl SvidVerifier {
     /// A verifier of these bundles by this clock, without a revocation list.
     #[must_use]
     pub fn new(provider: Arc<CryptoProvider>, trust: Arc<TrustStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { provider, trust, clock, revocation: None, live: None }
+        Self { provider, trust, clock, revocation: None, live: None, depth: None }
     }
 
     /// Also asks `revocation`, last of all.
@@ -78,6 +74,13 @@ impl SvidVerifier {
     #[must_use]
     pub fn with_live_set(self, live: Arc<dyn LiveSet>) -> Self {
         Self { live: Some(live), ..self }
+    }
+
+    /// Also refuses paths with more than `limit` signing certificates between leaf and root, self-issued ones not
+    /// counted. Without it, rustls-webpki ends at six.
+    #[must_use]
+    pub fn with_depth_limit(self, limit: usize) -> Self {
+        Self { depth: Some(limit), ..self }
     }
 
     /// The cryptography in use.
@@ -105,31 +108,56 @@ impl SvidVerifier {
     /// [`Refusal::NotYetValid`] mean that everything else was in order.
     pub fn verify(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<VerifiedPeer, Refusal> {
         let (leaf_der, above) = chain.split_first().ok_or(Refusal::NoCertificate)?;
-        let end_entity = EndEntityCert::try_from(leaf_der)
-            .map_err(|fault| Refusal::Malformed { what: fault.to_string() })?;
         let leaf = Leaf::read(leaf_der)?;
-        if chain.len() > CHAIN_LIMIT {
-            let fault = ChainFault::TooLong { found: chain.len(), limit: CHAIN_LIMIT };
-            return Err(Refusal::Chain { spiffe_id: leaf.spiffe_id().clone(), fault });
-        }
         let trust_domain = leaf.spiffe_id().trust_domain();
         let anchors = self
             .trust
             .get(trust_domain.as_str())
             .ok_or_else(|| Refusal::UnknownTrustDomain { trust_domain: trust_domain.clone() })?;
         let now = self.clock.now();
-        let facts = match self.known(&leaf) {
-            Some(issuer_key) => leaf.facts(issuer_key),
-            None => {
-                let path = PathCheck { verifier: self, anchors: &anchors, leaf: &leaf, usage, now };
-                path.facts(&end_entity, above)?
-            }
+        let search = PathSearch {
+            provider: &self.provider,
+            roots: anchors.roots(),
+            rules: Rules::Svid(anchors.bundle().trust_domain()),
+            usage,
+            now,
+            depth: self.depth,
+            revocation: self.revocation.as_deref(),
         };
-        leaf.obey_rules()?;
-        if self.revocation.as_ref().is_some_and(|list| list.is_revoked(&facts)) {
-            return Err(Refusal::Revoked { serial: facts.serial_hex(), spiffe_id: facts.spiffe_id });
-        }
+        let issuer_key = match self.known(&leaf) {
+            Some(issuer_key) => issuer_key,
+            None => search
+                .find(leaf_der, above, path_time(&leaf, now))
+                .map_err(|fault| self.refusal(&leaf, fault))?,
+        };
+        leaf.obey_rules(&self.provider)?;
+        let facts = leaf.facts(issuer_key);
+        self.is_not_revoked(&facts, search.stands(leaf.certificate(), issuer_key))?;
         in_time(facts, now)
+    }
+
+    fn is_not_revoked(&self, facts: &PeerFacts, standing: Result<(), ChainFault>) -> Result<(), Refusal> {
+        let spiffe_id = || facts.spiffe_id.clone();
+        let revoked = || Refusal::Revoked { serial: facts.serial_hex(), spiffe_id: spiffe_id() };
+        match standing {
+            Err(ChainFault::Revoked { .. }) => Err(revoked()),
+            Err(fault) => Err(Refusal::Chain { spiffe_id: spiffe_id(), fault }),
+            Ok(()) if self.revocation.as_ref().is_some_and(|list| list.is_revoked(facts)) => Err(revoked()),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn refusal(&self, leaf: &Leaf<'_>, fault: PathFault) -> Refusal {
+        let spiffe_id = leaf.spiffe_id().clone();
+        match fault {
+            PathFault::Malformed { what } => Refusal::Malformed { what },
+            PathFault::UnknownIssuer => Refusal::UnknownIssuer { spiffe_id },
+            PathFault::Fault(fault) => Refusal::Chain { spiffe_id, fault },
+            PathFault::Purpose { what } => match leaf.obey_rules(&self.provider) {
+                Err(broken) => broken,
+                Ok(()) => Refusal::Chain { spiffe_id, fault: ChainFault::Other(what) },
+            },
+        }
     }
 
     /// The issuer's key, if the live set knows this very certificate.
@@ -151,94 +179,8 @@ fn in_time(facts: PeerFacts, now: Timestamp) -> Result<VerifiedPeer, Refusal> {
     }
 }
 
-/// One search for a path from a leaf to a root.
-struct PathCheck<'a> {
-    verifier: &'a SvidVerifier,
-    anchors: &'a Anchors,
-    leaf: &'a Leaf<'a>,
-    usage: Usage,
-    now: Timestamp,
-}
-
-impl PathCheck<'_> {
-    fn facts(
-        &self,
-        end_entity: &EndEntityCert<'_>,
-        above: &[CertificateDer<'_>],
-    ) -> Result<PeerFacts, Refusal> {
-        let usage = match self.usage {
-            Usage::Client => KeyUsage::client_auth(),
-            Usage::Server => KeyUsage::server_auth(),
-        };
-        let fault = RefCell::new(None);
-        let judge = |path: &VerifiedPath<'_>| {
-            self.judge_authorities(path).map_err(|found| {
-                *fault.borrow_mut() = Some(found);
-                webpki::Error::EndEntityUsedAsCa
-            })
-        };
-        let found = end_entity.verify_for_usage(
-            self.verifier.provider.signature_verification_algorithms.all,
-            self.anchors.anchors(),
-            above,
-            self.path_time(),
-            usage,
-            None,
-            Some(&judge),
-        );
-        match found {
-            Ok(path) => Ok(self.leaf.facts(key_hash(&path.issuer_spki()))),
-            Err(error) => Err(self.refusal(&error, fault.into_inner())),
-        }
-    }
-
-    /// A leaf out of its time is judged at its nearest good second, so that "expired" is said of none but the genuine.
-    fn path_time(&self) -> UnixTime {
-        let validity = self.leaf.validity();
-        let at = self.now.clamp(validity.not_before(), validity.not_after());
-        UnixTime::since_unix_epoch(at.since(Timestamp::from_unix(0)))
-    }
-
-    /// What path building leaves out of signing certificates; the root must also still be in its own time.
-    fn judge_authorities(&self, path: &VerifiedPath<'_>) -> Result<(), ChainFault> {
-        let domain = self.anchors.bundle().trust_domain();
-        for intermediate in path.intermediate_certificates() {
-            authority::judge(&intermediate.der(), domain).map_err(ChainFault::NotAnAuthority)?;
-        }
-        let root = self.anchors.validity_of(path.anchor());
-        match root.map(|root| root.state(self.now)) {
-            Some(ValidityState::Current) => Ok(()),
-            Some(ValidityState::Expired { by }) => Err(ChainFault::Expired { by }),
-            Some(ValidityState::NotYet { by }) => Err(ChainFault::NotYetValid { by }),
-            None => {
-                Err(ChainFault::NotAnAuthority(AuthorityRule::Malformed("it is no root held here".into())))
-            }
-        }
-    }
-
-    fn refusal(&self, error: &webpki::Error, own: Option<ChainFault>) -> Refusal {
-        use webpki::Error as Path;
-        let spiffe_id = self.leaf.spiffe_id().clone();
-        let fault = match error {
-            Path::UnknownIssuer => return Refusal::UnknownIssuer { spiffe_id },
-            Path::InvalidSignatureForPublicKey => ChainFault::Signature,
-            Path::CertExpired { time, not_after } => ChainFault::Expired { by: apart(*time, *not_after) },
-            Path::CertNotValidYet { time, not_before } => {
-                ChainFault::NotYetValid { by: apart(*not_before, *time) }
-            }
-            Path::CaUsedAsEndEntity | Path::EmptyEkuExtension | Path::RequiredEkuNotFoundContext(_) => {
-                if let Err(broken) = self.leaf.obey_rules() {
-                    return broken;
-                }
-                ChainFault::Other(error.to_string())
-            }
-            Path::EndEntityUsedAsCa => own.unwrap_or(ChainFault::NotAnAuthority(AuthorityRule::NotCa)),
-            other => ChainFault::Other(other.to_string()),
-        };
-        Refusal::Chain { spiffe_id, fault }
-    }
-}
-
-fn apart(later: UnixTime, earlier: UnixTime) -> Duration {
-    Duration::from_secs(later.as_secs().saturating_sub(earlier.as_secs()))
+/// A leaf out of its time is judged at its nearest good second, so that "expired" is said of none but the genuine.
+fn path_time(leaf: &Leaf<'_>, now: Timestamp) -> UnixTime {
+    let validity = leaf.validity();
+    unix(now.clamp(validity.not_before(), validity.not_after()))
 }

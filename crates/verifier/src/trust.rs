@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use countersign_identity::{TrustBundle, TrustDomain, Validity};
+use countersign_identity::{Timestamp, TrustBundle, TrustDomain, Validity};
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
-use crate::authority;
-use crate::refusal::AuthorityRule;
+use crate::authority::{self, Rules};
+use crate::certificate::Certificate;
+use crate::path::in_time;
+use crate::profile::Place;
+use crate::refusal::{AuthorityRule, ChainFault};
 
 /// The roots this verifier believes, by trust domain.
 ///
@@ -22,7 +25,13 @@ pub struct TrustStore {
 #[derive(Debug)]
 pub struct Anchors {
     bundle: TrustBundle,
-    roots: Vec<Root>,
+    roots: Roots,
+}
+
+/// Roots, whoever they are of.
+#[derive(Debug)]
+pub(crate) struct Roots {
+    held: Vec<Root>,
     anchors: Vec<TrustAnchor<'static>>,
 }
 
@@ -104,23 +113,10 @@ impl TrustStore {
 impl Anchors {
     fn read(bundle: TrustBundle) -> Result<Self, TrustError> {
         let domain = bundle.trust_domain();
-        let mut roots = Vec::new();
-        let mut anchors = Vec::new();
-        for (at, der) in bundle.roots().iter().enumerate() {
-            let der = CertificateDer::from(der.clone());
-            let not_a_root = |rule| TrustError::NotARoot {
-                trust_domain: domain.clone(),
-                number: at.saturating_add(1),
-                rule,
-            };
-            let validity = authority::judge(&der, domain).map_err(not_a_root)?;
-            let anchor = webpki::anchor_from_trusted_cert(&der)
-                .map_err(|fault| not_a_root(AuthorityRule::Malformed(fault.to_string())))?
-                .to_owned();
-            anchors.push(anchor);
-            roots.push(Root { der, validity });
-        }
-        Ok(Self { bundle, roots, anchors })
+        let octets = bundle.roots().iter().map(Vec::as_slice);
+        let roots = Roots::read(octets, Rules::Svid(domain))
+            .map_err(|(number, rule)| TrustError::NotARoot { trust_domain: domain.clone(), number, rule })?;
+        Ok(Self { bundle, roots })
     }
 
     /// The bundle as it was given.
@@ -131,20 +127,56 @@ impl Anchors {
 
     /// The certificates of the roots.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        self.roots.iter().map(|root| &root.der)
+        self.roots.held.iter().map(|root| &root.der)
+    }
+
+    pub(crate) const fn roots(&self) -> &Roots {
+        &self.roots
+    }
+}
+
+impl Roots {
+    /// Reads and judges roots; of the first that is none, which it is, counted from 1, and why.
+    pub(crate) fn read<'a>(
+        roots: impl Iterator<Item = &'a [u8]>,
+        rules: Rules<'_>,
+    ) -> Result<Self, (usize, AuthorityRule)> {
+        let mut held = Vec::new();
+        let mut anchors = Vec::new();
+        for (at, octets) in roots.enumerate() {
+            let (root, anchor) = Root::read(octets, rules).map_err(|rule| (at.saturating_add(1), rule))?;
+            held.push(root);
+            anchors.push(anchor);
+        }
+        Ok(Self { held, anchors })
     }
 
     pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }
 
-    /// The times of the root behind an anchor; path building does not look at them.
-    pub(crate) fn validity_of(&self, anchor: &TrustAnchor<'_>) -> Option<Validity> {
-        let same = |held: &&TrustAnchor<'_>| {
-            held.subject == anchor.subject && held.subject_public_key_info == anchor.subject_public_key_info
-        };
+    /// Whether the root behind an anchor is in its time; path building does not look.
+    pub(crate) fn judge(&self, anchor: &TrustAnchor<'_>, now: Timestamp) -> Result<(), ChainFault> {
         // The same key under the same name may stand there twice, renewed: the longer life counts.
-        let found = self.anchors.iter().zip(&self.roots).filter(|(held, _)| same(held));
-        found.map(|(_, root)| root.validity).max_by_key(Validity::not_after)
+        let found = self.anchors.iter().zip(&self.held).filter(|(held, _)| *held == anchor);
+        match found.map(|(_, root)| root.validity).max_by_key(Validity::not_after) {
+            Some(validity) => in_time(validity.state(now)),
+            None => {
+                let what = "it is no root held here".to_owned();
+                Err(ChainFault::NotAnAuthority(AuthorityRule::Malformed(what)))
+            }
+        }
+    }
+}
+
+impl Root {
+    fn read(octets: &[u8], rules: Rules<'_>) -> Result<(Self, TrustAnchor<'static>), AuthorityRule> {
+        let certificate = Certificate::read(octets).map_err(AuthorityRule::Malformed)?;
+        authority::judge(&certificate, Place::Root, rules)?;
+        let der = CertificateDer::from(octets.to_vec());
+        let anchor = webpki::anchor_from_trusted_cert(&der)
+            .map_err(|fault| AuthorityRule::Malformed(fault.to_string()))?
+            .to_owned();
+        Ok((Self { validity: certificate.validity, der }, anchor))
     }
 }

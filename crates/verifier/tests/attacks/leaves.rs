@@ -10,7 +10,7 @@ use crate::world::{PAYMENTS, World};
 
 fn broken_rule(refusal: &Refusal) -> Option<LeafRule> {
     match refusal {
-        Refusal::LeafRule { rule } => Some(*rule),
+        Refusal::LeafRule { rule } => Some(rule.clone()),
         _ => None,
     }
 }

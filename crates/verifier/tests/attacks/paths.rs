@@ -143,7 +143,7 @@ fn an_intermediate_with_a_workloads_or_a_foreign_id_is_refused() {
 fn a_chain_longer_than_honest_ones_is_refused() {
     let world = World::new();
     let mut authority = world.root.issuer();
-    for _ in 0..8 {
+    for _ in 0..16 {
         authority = authority.issuer();
     }
     let found = fault(world.refuse(&authority.leaf(PAYMENTS).forge()));
