@@ -1,8 +1,8 @@
 //! Events: exact bytes in the order of their numbers, written in the same step as the act they tell of.
 //!
 //! The bytes are canonical JSON (RFC 8785) for the subset used: objects with ASCII keys in order, texts, whole numbers
-//! below 2^53, booleans. Personal fields are in there only as salted commitments; value and salt stand beside, in a row
-//! that can be forgotten while the bytes stay.
+//! below 2^53, booleans. Personal fields are in there only as salted commitments; value and salt stand beside the bytes
+//! and can be forgotten while those stay.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 
 use crate::counts;
 use crate::keys;
-use crate::records::{corrupt, plain};
+use crate::records::{Record, corrupt, plain};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{Actor, StoreError};
@@ -131,6 +131,16 @@ impl Personal {
     }
 }
 
+/// An event in the book: one row, so that an event costs one write. Forgetting a person rewrites it without field 1.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct EventRow {
+    #[cbor(n(0), with = "minicbor::bytes")]
+    bytes: Vec<u8>,
+    #[n(1)]
+    personal: Vec<Personal>,
+}
+
 /// Appends an event: it gets the next number.
 pub(crate) fn append(tx: &mut Transaction<'_>, event: Event) -> Result<(), StoreError> {
     let seq = counts::next_event(tx)?;
@@ -148,24 +158,20 @@ pub(crate) fn append(tx: &mut Transaction<'_>, event: Event) -> Result<(), Store
     let all: BTreeMap<&str, Field> = fields.into_iter().chain(committed).collect();
     let key = keys::event(seq);
     let bytes = serde_json::to_vec(&all).map_err(|e| corrupt(&key, &e.to_string()))?;
-    tx.put_new_octets(key, bytes)?;
-    if !personal.is_empty() {
-        tx.put_new(keys::personal(seq), &personal)?;
-    }
-    Ok(())
+    tx.put_new(key, &EventRow { bytes, personal })
 }
 
 /// Events behind number `after`.
 pub(crate) fn list(rows: &impl Rows, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
     let mut events = Vec::new();
     let from = keys::event(after.saturating_add(1));
-    rows.walk(&from, &keys::event(u64::MAX), |key, bytes| {
+    rows.walk(&from, &keys::event(u64::MAX), |key, row| {
         if events.len() >= limit {
             return Ok(ControlFlow::Break(()));
         }
         let seq = keys::tail(key).map(u64::from_be_bytes).unwrap_or_default();
-        let personal = rows.record(&keys::personal(seq))?.unwrap_or_default();
-        events.push(StoredEvent { seq, bytes: bytes.clone(), personal });
+        let EventRow { bytes, personal } = EventRow::read(key, row)?;
+        events.push(StoredEvent { seq, bytes: bytes.into(), personal });
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(events)

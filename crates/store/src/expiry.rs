@@ -54,7 +54,7 @@ pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired
 /// Issuances of the oldest partitions, as far as every certificate in them has ended.
 fn partitions(tx: &mut Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
     let mut over = Vec::new();
-    tx.walk(&[keys::TBS], &keys::partition(keys::TBS, now), |key, _| {
+    tx.walk(&[keys::ENDING], &keys::partition(keys::ENDING, now), |key, _| {
         over.extend(issuances::get(tx, issuances::serial_in(key)?)?);
         Ok(if over.len() < SHARE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })?;

@@ -2,18 +2,19 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
-use countersign_issuance::Intent;
-use minicbor::{Decode, Encode};
+use countersign_issuance::{Intent, LIFETIMES};
+use minicbor::{Decode, Decoder, Encode};
 use sha2::{Digest, Sha256};
 
 use crate::cursor::{Cursor, Listing};
-use crate::records::plain;
+use crate::records::{Record, corrupt, plain};
 use crate::revocation::Revocation;
-use crate::rows::Rows;
+use crate::rows::{Rows, after_prefix};
 use crate::transaction::Transaction;
-use crate::{StoreError, counts, keys};
+use crate::{StoreError, counts, keys, machines};
 
 /// One recorded intent. It counts as a live certificate from the moment it is recorded, signed or not.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -124,24 +125,61 @@ pub(crate) struct KeyUse {
     pub(crate) not_after: Timestamp,
 }
 
+/// The second value in an issuance's row (RFC 8742): one row each, so that an issuance costs one write, and one more when
+/// its certificate is kept.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Bytes {
+    /// What was recorded to be signed; once signed, the certificate around it.
+    #[cbor(n(0), with = "minicbor::bytes")]
+    octets: Vec<u8>,
+    /// Where in there the recorded part begins.
+    #[n(1)]
+    from: usize,
+    /// How long it is.
+    #[n(2)]
+    length: usize,
+}
+
+impl Bytes {
+    fn to_be_signed(tbs: &[u8]) -> Self {
+        Self { octets: tbs.to_vec(), from: 0, length: tbs.len() }
+    }
+
+    fn tbs(&self) -> Option<&[u8]> {
+        self.octets.get(self.from..)?.get(..self.length)
+    }
+
+    /// The certificate, if it holds what was recorded right behind its outer header.
+    fn signed_as(&self, certificate: &[u8]) -> Option<Self> {
+        let tbs = self.tbs()?;
+        let from =
+            (2..=LONGEST_HEADER).find(|at| certificate.get(*at..).is_some_and(|c| c.starts_with(tbs)))?;
+        Some(Self { octets: certificate.to_vec(), from, length: self.length })
+    }
+}
+
+/// Tag and length of a certificate below 64 KiB (X.690 §8.1).
+const LONGEST_HEADER: usize = 4;
+
+/// What follows the first value of an issuance's row.
+fn after_issuance<'a>(key: &[u8], row: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    let mut decoder = Decoder::new(row);
+    decoder.skip().map_err(|e| corrupt(key, &e.to_string()))?;
+    row.get(decoder.position()..).ok_or_else(|| corrupt(key, "it is cut"))
+}
+
 pub(crate) fn get(rows: &impl Rows, serial: Serial) -> Result<Option<Issuance>, StoreError> {
     rows.record(&keys::issuance(serial))
 }
 
-/// The signed certificate of an issuance.
-pub(crate) fn certificate(rows: &impl Rows, issuance: &Issuance) -> Result<Option<Arc<[u8]>>, StoreError> {
-    if !issuance.signed {
-        return Ok(None);
-    }
-    let not_after = issuance.validity.not_after();
-    rows.row(&keys::in_partition(keys::CERTIFICATE, not_after, issuance.serial))
-}
-
 pub(crate) fn with_bytes(rows: &impl Rows, serial: Serial) -> Result<Option<IssuedCertificate>, StoreError> {
-    let Some(issuance) = get(rows, serial)? else { return Ok(None) };
-    let tbs = rows.row(&keys::in_partition(keys::TBS, issuance.validity.not_after(), serial))?;
-    let tbs = tbs.ok_or_else(|| StoreError::Corrupt { what: format!("serial {serial} has no bytes") })?;
-    let certificate = certificate(rows, &issuance)?;
+    let key = keys::issuance(serial);
+    let Some(row) = rows.row(&key)? else { return Ok(None) };
+    let issuance = Issuance::read(&key, &row)?;
+    let bytes = Bytes::read(&key, after_issuance(&key, &row)?)?;
+    let tbs = bytes.tbs().ok_or_else(|| corrupt(&key, "its bytes are cut"))?.into();
+    let certificate = issuance.signed.then(|| bytes.octets.as_slice().into());
     Ok(Some(IssuedCertificate { issuance, tbs, certificate }))
 }
 
@@ -152,10 +190,10 @@ pub(crate) fn list(
     after: Option<&Cursor>,
     limit: usize,
 ) -> Result<Listing<Issuance>, StoreError> {
-    let from = filter.live_at.map_or_else(|| vec![keys::TBS], |at| keys::partition(keys::TBS, at));
+    let from = filter.live_at.map_or_else(|| vec![keys::ENDING], |at| keys::partition(keys::ENDING, at));
     let to = match filter.ending_before {
-        Some(end) => crate::rows::after_prefix(&keys::partition(keys::TBS, end)),
-        None => vec![keys::TBS + 1],
+        Some(end) => after_prefix(&keys::partition(keys::ENDING, end)),
+        None => vec![keys::ENDING + 1],
     };
     Listing::gather_range(rows, &from, &to, after, limit, |key, _| {
         Ok(get(rows, serial_in(key)?)?.filter(|issuance| filter.shows(issuance)))
@@ -179,40 +217,65 @@ pub(crate) fn create(
     machine: Option<MachineId>,
 ) -> Result<(), StoreError> {
     let (serial, not_after) = (intent.serial(), intent.validity().not_after());
-    tx.put(keys::issuance(serial), &Issuance::new(intent, machine))?;
-    tx.put_new_octets(keys::in_partition(keys::TBS, not_after, serial), intent.tbs().to_vec())?;
-    tx.put_new_octets(keys::serial_of(intent.lineage(), serial), Vec::new())?;
+    let key = keys::issuance(serial);
+    let mut row = Issuance::new(intent, machine).write(&key)?;
+    row.extend(Bytes::to_be_signed(intent.tbs()).write(&key)?);
+    tx.put_octets(key, row)?;
+    tx.put_new_octets(keys::ending(not_after, intent.lineage(), serial), Vec::new())?;
     tx.put(keys::key_hash(&intent.key_hash()), &KeyUse { serial, not_after })?;
     counts::change(tx, |c| counts::up(&mut c.issuances))
 }
 
-/// Keeps the signed certificate beside its intent.
-pub(crate) fn keep(tx: &mut Transaction<'_>, serial: Serial, certificate: &[u8]) -> Result<(), StoreError> {
-    let Some(mut issuance) = get(tx, serial)? else { return Ok(()) };
-    let key = keys::in_partition(keys::CERTIFICATE, issuance.validity.not_after(), serial);
-    tx.put_octets(key, certificate.to_vec())?;
-    issuance.signed = true;
-    tx.put(keys::issuance(serial), &issuance)
+/// Writes what is known of an issuance anew; its bytes stay.
+pub(crate) fn put(tx: &mut Transaction<'_>, issuance: &Issuance) -> Result<(), StoreError> {
+    let key = keys::issuance(issuance.serial);
+    let before = tx.row(&key)?.ok_or_else(|| corrupt(&key, "it is missing"))?;
+    let mut row = issuance.write(&key)?;
+    row.extend(after_issuance(&key, &before)?);
+    tx.put_octets(key, row)
 }
 
-/// All issuances of a lineage that have not left.
-pub(crate) fn of_lineage(rows: &impl Rows, lineage: Lineage) -> Result<Vec<Issuance>, StoreError> {
+/// Keeps the signed certificate; the bytes that were recorded to be signed are a part of it.
+pub(crate) fn keep(tx: &mut Transaction<'_>, serial: Serial, certificate: &[u8]) -> Result<(), StoreError> {
+    let key = keys::issuance(serial);
+    let Some(row) = tx.row(&key)? else { return Ok(()) };
+    let mut issuance = Issuance::read(&key, &row)?;
+    let recorded = Bytes::read(&key, after_issuance(&key, &row)?)?;
+    let bytes = recorded.signed_as(certificate).ok_or_else(|| corrupt(&key, "something else was signed"))?;
+    issuance.signed = true;
+    let mut row = issuance.write(&key)?;
+    row.extend(bytes.write(&key)?);
+    tx.put_octets(key, row)
+}
+
+/// The issuances of a lineage that have not ended.
+///
+/// They stand in the partitions from now on, as far as the lineage's machine was given certificates; without a machine
+/// (the CA's own; one long gone) as far as any lifetime reaches.
+pub(crate) fn of_lineage(
+    rows: &impl Rows,
+    lineage: Lineage,
+    now: Timestamp,
+) -> Result<Vec<Issuance>, StoreError> {
+    let end = machines::of_lineage(rows, lineage)?.map_or(now + *LIFETIMES.end(), |m| m.not_after);
     let mut issuances = Vec::new();
-    rows.walk_prefix(&keys::serials_of(lineage), |key, _| {
-        issuances.extend(get(rows, serial_in(key)?)?);
-        Ok(ControlFlow::Continue(()))
-    })?;
+    let mut at = now;
+    while keys::partition(keys::ENDING, at) <= keys::partition(keys::ENDING, end) {
+        rows.walk_prefix(&keys::ending_of(at, lineage), |key, _| {
+            issuances.extend(get(rows, serial_in(key)?)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        at = at + Duration::from_hours(1);
+    }
     Ok(issuances)
 }
 
 /// Forgets an issuance.
 pub(crate) fn forget(tx: &mut Transaction<'_>, issuance: &Issuance) -> Result<(), StoreError> {
     let (serial, not_after) = (issuance.serial, issuance.validity.not_after());
-    for kind in [keys::TBS, keys::CERTIFICATE, keys::REVOKED] {
-        tx.remove(keys::in_partition(kind, not_after, serial))?;
-    }
+    tx.remove(keys::ending(not_after, issuance.lineage, serial))?;
+    tx.remove(keys::revoked(not_after, serial))?;
     tx.remove(keys::issuance(serial))?;
-    tx.remove(keys::serial_of(issuance.lineage, serial))?;
     let key = keys::key_hash(&issuance.key_hash);
     // A retry may have put the same key into a later certificate.
     if tx.record::<KeyUse>(&key)?.is_some_and(|used| used.serial == serial) {
@@ -225,5 +288,5 @@ pub(crate) fn forget(tx: &mut Transaction<'_>, issuance: &Issuance) -> Result<()
 pub(crate) fn serial_in(key: &[u8]) -> Result<Serial, StoreError> {
     keys::tail::<18>(key)
         .and_then(|octets| Serial::from_be_bytes(&octets).ok())
-        .ok_or_else(|| crate::records::corrupt(key, "ends in no serial"))
+        .ok_or_else(|| corrupt(key, "ends in no serial"))
 }

@@ -20,22 +20,16 @@ pub(crate) const MACHINE: u8 = b'M';
 pub(crate) const MACHINE_OF: u8 = b'm';
 /// Lineages to their machine.
 pub(crate) const LINEAGE: u8 = b'L';
-/// Issuances by serial.
+/// Issuances by serial, with their bytes.
 pub(crate) const ISSUANCE: u8 = b'S';
-/// Serials by lineage.
-pub(crate) const SERIAL_OF: u8 = b'l';
 /// The newest serial with a key.
 pub(crate) const KEY: u8 = b'K';
-/// To-be-signed bytes by hour and serial; this is the list of a partition's serials too.
-pub(crate) const TBS: u8 = b'B';
-/// Signed certificates by hour and serial.
-pub(crate) const CERTIFICATE: u8 = b'D';
+/// Serials by hour and lineage: the list of a partition, and of a lineage within it.
+pub(crate) const ENDING: u8 = b'B';
 /// Revoked and suspended serials by hour and serial.
 pub(crate) const REVOKED: u8 = b'V';
-/// Events by number.
+/// Events by number, with what they commit to.
 pub(crate) const EVENT: u8 = b'E';
-/// What events commit to, by their number.
-pub(crate) const PERSONAL: u8 = b'e';
 /// Issuers by key.
 pub(crate) const ISSUER: u8 = b'C';
 /// Policies by number.
@@ -101,34 +95,30 @@ pub(crate) fn issuance(serial: Serial) -> Key {
     key(ISSUANCE, &[serial.as_bytes()])
 }
 
-pub(crate) fn serials_of(lineage: Lineage) -> Key {
-    key(SERIAL_OF, &[lineage.as_bytes()])
+pub(crate) fn ending(not_after: Timestamp, lineage: Lineage, serial: Serial) -> Key {
+    key(ENDING, &[&hour(not_after), lineage.as_bytes(), serial.as_bytes()])
 }
 
-pub(crate) fn serial_of(lineage: Lineage, serial: Serial) -> Key {
-    key(SERIAL_OF, &[lineage.as_bytes(), serial.as_bytes()])
+/// Where the serials of a lineage stand in the partition `at` falls in.
+pub(crate) fn ending_of(at: Timestamp, lineage: Lineage) -> Key {
+    key(ENDING, &[&hour(at), lineage.as_bytes()])
 }
 
 pub(crate) fn key_hash(hash: &KeyHash) -> Key {
     key(KEY, &[hash.as_bytes()])
 }
 
-/// A row of a partition: `kind` is [`TBS`], [`CERTIFICATE`] or [`REVOKED`].
-pub(crate) fn in_partition(kind: u8, not_after: Timestamp, serial: Serial) -> Key {
-    key(kind, &[&hour(not_after), serial.as_bytes()])
+pub(crate) fn revoked(not_after: Timestamp, serial: Serial) -> Key {
+    key(REVOKED, &[&hour(not_after), serial.as_bytes()])
 }
 
-/// The first key of the partition `at` falls in.
+/// The first key of the partition `at` falls in: `kind` is [`ENDING`] or [`REVOKED`].
 pub(crate) fn partition(kind: u8, at: Timestamp) -> Key {
     key(kind, &[&hour(at)])
 }
 
 pub(crate) fn event(number: u64) -> Key {
     key(EVENT, &[&number.to_be_bytes()])
-}
-
-pub(crate) fn personal(number: u64) -> Key {
-    key(PERSONAL, &[&number.to_be_bytes()])
 }
 
 pub(crate) fn issuer(hash: &KeyHash) -> Key {

@@ -303,7 +303,7 @@ fn obey(
     match order {
         Order::Approve => set_status(tx, machine, MachineStatus::Active),
         Order::Suspend => revocation::suspend(tx, machine, now),
-        Order::Resume => revocation::resume(tx, machine),
+        Order::Resume => revocation::resume(tx, machine, now),
         Order::Remove => {
             revocation::end(tx, machine, MachineStatus::Removed, Cause::Removed, reason, now)?;
             Ok(())

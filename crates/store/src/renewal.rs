@@ -97,7 +97,7 @@ fn give_up_pending(
     }
     machine.superseded += 1;
     // A retry may have left several serials with that key.
-    for same in issuances::of_lineage(tx, machine.lineage)? {
+    for same in issuances::of_lineage(tx, machine.lineage, now)? {
         if same.key_hash == pending.key_hash && same.is_live(now) {
             let event = Event::new("lineage.superseded", now).machine(machine.id, &machine.spiffe_id);
             events::append(tx, event.serial(same.serial).text("by", intent.serial()))?;

