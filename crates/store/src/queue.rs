@@ -20,11 +20,23 @@ struct Lines<J> {
     urgent: VecDeque<J>,
     idle: VecDeque<J>,
     closed: bool,
+    reader: Reader,
+}
+
+/// What the reader does. To wake one that is awake costs a system call and nothing comes of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    Working,
+    /// Sleeps until there is urgent work, at most for [`LINGER`].
+    Lingering,
+    /// Sleeps until there is work.
+    Asleep,
 }
 
 impl<J> Queue<J> {
     pub(crate) fn new(limit: usize) -> Self {
-        let lines = Lines { urgent: VecDeque::new(), idle: VecDeque::new(), closed: false };
+        let (urgent, idle) = (VecDeque::new(), VecDeque::new());
+        let lines = Lines { urgent, idle, closed: false, reader: Reader::Working };
         Self { lines: Mutex::new(lines), ready: Condvar::new(), limit }
     }
 
@@ -38,8 +50,7 @@ impl<J> Queue<J> {
             return Err(StoreError::Busy { limit: self.limit });
         }
         lines.urgent.push_back(job);
-        drop(lines);
-        self.ready.notify_one();
+        self.wake(lines, |reader| reader != Reader::Working);
         Ok(())
     }
 
@@ -50,28 +61,41 @@ impl<J> Queue<J> {
             return false;
         }
         lines.idle.push_back(job);
-        let wake = lines.idle.len() == 1;
+        self.wake(lines, |reader| reader == Reader::Asleep);
+        true
+    }
+
+    fn wake(&self, mut lines: MutexGuard<'_, Lines<J>>, needs_it: impl FnOnce(Reader) -> bool) {
+        let wake = needs_it(lines.reader);
+        if wake {
+            // Once is enough: whoever lines up next finds it awake.
+            lines.reader = Reader::Working;
+        }
         drop(lines);
         if wake {
             self.ready.notify_one();
         }
-        true
     }
 
     /// Waits for work and takes at most `most` of it, idle jobs first; `None` once closed and empty.
     pub(crate) fn take(&self, most: usize) -> Option<Vec<J>> {
         let mut lines = self.lock();
+        // After a group its certificates are on their way: lingering first spares them the waking.
+        let mut lingered = false;
         while lines.urgent.is_empty() && !lines.closed {
-            if lines.idle.is_empty() {
+            if !lingered {
+                lines.reader = Reader::Lingering;
+                let waited = self.ready.wait_timeout(lines, LINGER).unwrap_or_else(PoisonError::into_inner);
+                (lines, lingered) = (waited.0, waited.1.timed_out());
+            } else if lines.idle.is_empty() {
+                lines.reader = Reader::Asleep;
                 lines = self.ready.wait(lines).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            let waited = self.ready.wait_timeout(lines, LINGER).unwrap_or_else(PoisonError::into_inner);
-            lines = waited.0;
-            if waited.1.timed_out() {
+                lingered = false;
+            } else {
                 break;
             }
         }
+        lines.reader = Reader::Working;
         let idle = lines.idle.len().min(most / 2);
         let mut jobs: Vec<J> = lines.idle.drain(..idle).collect();
         let urgent = lines.urgent.len().min(most - idle);
