@@ -188,7 +188,7 @@ impl Config {
                 "memory" => Engine::Memory,
                 other => return Err(value("store.engine", other, "\"sled\" or \"memory\"".into())),
             },
-            log_level: file.log.level.clone(),
+            log_level: log_level(&file.log.level, &value)?,
             log_format: match file.log.format.as_str() {
                 "text" => LogFormat::Text,
                 "json" => LogFormat::Json,
@@ -207,6 +207,20 @@ impl Config {
 }
 
 type ValueError<'a> = dyn Fn(&'static str, &str, String) -> ConfigError + 'a;
+
+/// `LEVEL` or `TARGET=LEVEL`, with commas between. A mistyped level would otherwise be taken for a target and silence
+/// everything.
+fn log_level(text: &str, value: &ValueError<'_>) -> Result<String, ConfigError> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',') {
+        let level = directive.rsplit('=').next().unwrap_or_default().trim();
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            let expected = format!("LEVEL or TARGET=LEVEL, with LEVEL one of {}", LEVELS.join(", "));
+            return Err(value("log.level", directive, expected));
+        }
+    }
+    Ok(text.to_owned())
+}
 
 fn groups(file: &ConfigFile, value: &ValueError<'_>) -> Result<Vec<KeyExchange>, ConfigError> {
     const KNOWN: &str = "a list of \"X25519MLKEM768\", \"X25519\", \"secp256r1\", \"secp384r1\"";
@@ -329,6 +343,8 @@ mod tests {
             ("trust_domain = \"td\"\nurl = \"http://ca\"", "https://HOST:PORT"),
             ("trust_domain = \"td\"\n[store]\nengine = \"redb\"", "\"sled\" or \"memory\""),
             ("trust_domain = \"td\"\n[tls]\ngroups = [\"ffdhe2048\"]", "X25519MLKEM768"),
+            ("trust_domain = \"td\"\n[log]\nlevel = \"debgu\"", "LEVEL one of"),
+            ("trust_domain = \"td\"\n[log]\nlevel = \"info,h2=loud\"", "LEVEL one of"),
             ("trust_domain = \"td\"\n[limits]\nhandshakes = 0", "at least 1"),
         ] {
             let error = parse(text).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_api::{Problem, ProblemCode};
-use countersign_issuance::{LedgerError, LedgerRefusal};
+use countersign_issuance::{LedgerError, LedgerRefusal, RegistrationError};
 use countersign_store::StoreError;
 use countersign_verifier::Refusal;
 
@@ -166,13 +166,13 @@ impl From<Refused> for Failure {
             Refused::Ledger(LedgerError::ReadOnly { .. }) => read_only(),
             Refused::Ledger(LedgerError::Unavailable { why }) => overloaded(&why),
             Refused::Store(error) => store(error),
-            Refused::Registration(error) => Self::new(C::RegistrationInvalid, error),
+            Refused::Registration(error) => registration(&error),
             Refused::ProfileUnknown { .. } => Self::new(C::ProfileUnknown, refused),
             Refused::CertificateUnknown(_) => Self::new(C::CertificateUnknown, refused),
             Refused::CertificateRevoked { .. } => Self::new(C::CertificateRevoked, refused),
             Refused::Superseded { .. } => Self::new(C::CertificateSuperseded, refused),
             Refused::SeveralMachines { .. } => Self::new(C::SeveralMachines, refused),
-            Refused::Parameter { .. } => Self::new(C::ParameterInvalid, refused),
+            Refused::Parameter { .. } | Refused::Malformed { .. } => Self::new(C::ParameterInvalid, refused),
             Refused::TooOften { retry_after, .. } => {
                 Self::new(C::RateLimited, refused).retry_after(retry_after)
             }
@@ -183,6 +183,15 @@ impl From<Refused> for Failure {
             Refused::Lint(_) | Refused::Signer(_) | Refused::File(_) => internal(refused),
         }
     }
+}
+
+fn registration(error: &RegistrationError) -> Failure {
+    let code = match error {
+        RegistrationError::TrustDomain { .. } => ProblemCode::TrustDomainForeign,
+        RegistrationError::Reserved { .. } => ProblemCode::NameReserved,
+        _ => ProblemCode::RegistrationInvalid,
+    };
+    Failure::new(code, error)
 }
 
 fn ledger(refusal: LedgerRefusal) -> Failure {

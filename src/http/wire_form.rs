@@ -100,7 +100,7 @@ fn value<T: FromStr>(what: &'static str, text: &str, expected: &str) -> Result<T
 
 /// Like [`value`], with the rule that the text breaks.
 fn explained<T: FromStr<Err: std::fmt::Display>>(what: &'static str, text: &str) -> Result<T, Failure> {
-    text.parse().map_err(|error: T::Err| parameter(what, text, error.to_string()))
+    text.parse().map_err(|error: T::Err| Refused::Malformed { what, why: error.to_string() }.into())
 }
 
 fn optional<T: FromStr>(

@@ -16,6 +16,11 @@ pub(super) fn open_book(
     world: &World,
     observer: Arc<dyn Observer>,
 ) -> Result<Arc<dyn Store>, StartError> {
+    let dir = config.state.book();
+    // An empty book in the place of a lost one would know no machine and no revocation.
+    if config.engine == Engine::Sled && !dir.exists() {
+        return Err(StartError::BookMissing(dir));
+    }
     let entropy = world.entropy.clone();
     let options = Options {
         entropy: Box::new(move |out| entropy.fill(out)),
@@ -23,7 +28,7 @@ pub(super) fn open_book(
         queue_depth: config.limits.store_queue,
     };
     Ok(match config.engine {
-        Engine::Sled => Arc::new(Book::open(&config.state.book(), options)?),
+        Engine::Sled => Arc::new(Book::open(&dir, options)?),
         Engine::Memory => Arc::new(Book::in_memory(options)?),
     })
 }

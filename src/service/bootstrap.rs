@@ -134,7 +134,9 @@ impl Bootstrap<'_> {
         clock: &dyn Clock,
     ) -> Result<Bootstrapped, BootstrapError> {
         let state = StateDir::new(aside.join("state"));
-        for dir in [state.path().to_path_buf(), state.keys(), state.issuers(), state.trust_signers()] {
+        for dir in
+            [state.path().to_path_buf(), state.keys(), state.issuers(), state.trust_signers(), state.book()]
+        {
             files::create_private_directory(&dir).map_err(file(&dir))?;
         }
         self.write_files(aside)?;

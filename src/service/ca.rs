@@ -69,7 +69,7 @@ impl Ca {
         let now = world.clock.now();
         config.state.clear_leftovers();
         let unlock = unlock_secret(&config.state)?;
-        let keys = KeySet::open(&config.state, &unlock, now)?;
+        let keys = KeySet::open(&config.state, &config.trust_domain, &unlock, now)?;
         let profiles = Profiles::load(&config.profiles)?;
         let metrics = Arc::new(Metrics::default());
         let book = open_book(&config, &world, Arc::clone(&metrics) as _)?;

@@ -11,7 +11,7 @@ impl Ca {
     /// # Errors
     /// When a file is missing or damaged; then the old issuer goes on signing.
     pub async fn adopt_issuer(&self, actor: Actor) -> Result<(), Refused> {
-        let keys = KeySet::open(self.state(), self.unlock(), self.now())
+        let keys = KeySet::open(self.state(), self.trust_domain(), self.unlock(), self.now())
             .map_err(|e| Refused::Issuer(e.to_string()))?;
         if keys.root().der() != self.keys().root().der() {
             return Err(Refused::Issuer("the root certificate changed: restart needed".into()));

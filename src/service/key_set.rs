@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use countersign_identity::{KeyHash, Timestamp};
+use countersign_identity::{KeyHash, Timestamp, TrustDomain};
 use countersign_issuance::{IssuerCertificate, Signer};
 use sha2::{Digest as _, Sha256};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{
     pem,
@@ -40,6 +40,16 @@ pub enum KeySetError {
     /// No issuer was found.
     #[error("{0} holds no issuer: expected at least the one that `countersign init` made")]
     NoIssuer(std::path::PathBuf),
+    /// The configuration names another trust domain than the root.
+    #[error(
+        "the root in the state directory is of {found}, the configuration says {expected}: a trust domain never changes"
+    )]
+    TrustDomain {
+        /// What the root says.
+        found: String,
+        /// What the configuration says.
+        expected: String,
+    },
     /// The newest issuer has ended.
     #[error("the newest issuer ended on {0}: make a new one with `countersign issuer rotate`")]
     IssuerEnded(Timestamp),
@@ -50,9 +60,15 @@ impl KeySet {
     ///
     /// # Errors
     /// Names the file that is missing, damaged or does not open under `unlock`.
-    pub fn open(state: &StateDir, unlock: &[u8], now: Timestamp) -> Result<Self, KeySetError> {
+    pub fn open(
+        state: &StateDir,
+        trust_domain: &TrustDomain,
+        unlock: &[u8],
+        now: Timestamp,
+    ) -> Result<Self, KeySetError> {
         let root_path = state.root_certificate();
         let root = parse(&root_path, &pem::read_one(&root_path).map_err(RootActError::from)?)?;
+        check_trust_domain(&root, trust_domain)?;
         let found = generations(&state.issuers()).map_err(RootActError::file(state.issuers()))?;
         let mut issuers = Vec::with_capacity(found.len());
         for (_, generation) in &found {
@@ -67,7 +83,7 @@ impl KeySet {
             return Err(KeySetError::IssuerEnded(issuer.validity().not_after()));
         }
         let signer = Arc::new(open_signer(&key_in(newest), unlock)?);
-        let (trust_keys, trust_signer_end) = trust_signers(state)?;
+        let (trust_keys, trust_signer_end) = trust_signers(state, unlock)?;
         let mut ca_keys = vec![root.key_hash()];
         ca_keys.extend(issuers.iter().map(IssuerCertificate::key_hash));
         ca_keys.extend(trust_keys);
@@ -115,6 +131,23 @@ impl KeySet {
     }
 }
 
+/// The configuration and the state must speak of the same trust domain: it stands in the root (SPIFFE X509-SVID §3.2).
+fn check_trust_domain(root: &IssuerCertificate, expected: &TrustDomain) -> Result<(), KeySetError> {
+    let named = X509Certificate::from_der(root.der()).ok().and_then(|(_, root)| {
+        let names = root.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        })
+    });
+    match named {
+        Some(found) if found != expected.id() => {
+            Err(KeySetError::TrustDomain { found, expected: expected.id() })
+        }
+        _ => Ok(()),
+    }
+}
+
 fn open_signer(file: &KeyFile, unlock: &[u8]) -> Result<FileSigner, KeySetError> {
     let key = file.open(unlock).map_err(RootActError::from)?;
     Ok(FileSigner::from_pkcs8(&key).map_err(RootActError::from)?)
@@ -125,11 +158,12 @@ fn key_hash(signer: &FileSigner) -> KeyHash {
 }
 
 /// The keys of the trust signers, and when the newest ends. They are no CAs, so `IssuerCertificate` refuses them.
-fn trust_signers(state: &StateDir) -> Result<(Vec<KeyHash>, Timestamp), KeySetError> {
+fn trust_signers(state: &StateDir, unlock: &[u8]) -> Result<(Vec<KeyHash>, Timestamp), KeySetError> {
     let dir = state.trust_signers();
     let mut keys = Vec::new();
     let mut end = Timestamp::from_unix(0);
     for (_, generation) in generations(&dir).map_err(RootActError::file(&dir))? {
+        open_signer(&key_in(&generation), unlock)?;
         let path = certificate_in(&generation);
         let der = pem::read_one(&path).map_err(RootActError::from)?;
         let (_, certificate) = X509Certificate::from_der(&der)

@@ -77,6 +77,14 @@ pub enum Refused {
         /// Seconds until it may ask again.
         retry_after: u64,
     },
+    /// What was named breaks a rule of its form.
+    #[error("{what}: {why}")]
+    Malformed {
+        /// The field.
+        what: &'static str,
+        /// The rule, with what was found.
+        why: String,
+    },
     /// The configuration cannot be taken up.
     #[error("{0}")]
     Reload(String),

@@ -42,6 +42,7 @@ impl Ca {
             return Err(Refused::Reload(format!("{key} changed: restart needed; nothing was reloaded")));
         }
         let profiles = Profiles::load(&new.profiles).map_err(|e| Refused::Reload(e.to_string()))?;
+        self.refuse_lost_profiles(&profiles)?;
         let mut changed = Vec::new();
         if old.log_level != new.log_level {
             level.set(&new.log_level).map_err(|e| Refused::Reload(format!("log.level: {e}")))?;
@@ -60,7 +61,33 @@ impl Ca {
         tracing::info!(?changed, "configuration reloaded");
         Ok(changed)
     }
+
+    /// A profile that registrations name cannot go: their machines would learn it at their next renewal.
+    fn refuse_lost_profiles(&self, new: &Profiles) -> Result<(), Refused> {
+        let old = self.profiles();
+        let lost: Vec<&str> = old.names().filter(|name| new.get(name).is_none()).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let page = self.registrations(after.as_ref(), PAGE)?;
+            if let Some(user) = page.items.iter().find(|one| lost.contains(&one.profile.as_str())) {
+                let (profile, id) = (&user.profile, &user.id);
+                return Err(Refused::Reload(format!(
+                    "the profile {profile:?} is gone and {id} is registered with it: change the registration first; nothing was reloaded"
+                )));
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
 }
+
+/// Registrations read at a time.
+const PAGE: usize = 1000;
 
 /// The first key that differs and that a running process cannot change.
 fn fixed_key_changed(old: &Config, new: &Config) -> Option<&'static str> {

@@ -16,9 +16,11 @@ impl Ca {
         actor: Actor,
         dry_run: bool,
     ) -> Result<Revoked, Refused> {
+        let (what, who) = (format!("{target:?}"), actor.to_string());
         let revoked = self.book().revoke(target, reason, dry_run, actor, self.now()).await?;
         if !dry_run {
-            tracing::warn!(serials = revoked.serials.len(), machines = revoked.machines.len(), "revoked");
+            let (certificates, machines) = (revoked.serials.len(), revoked.machines.len());
+            tracing::warn!(what, who, certificates, machines, "revoked");
         }
         Ok(revoked)
     }

@@ -1,5 +1,7 @@
 //! Why a CA does not start.
 
+use std::path::PathBuf;
+
 use countersign_store::StoreError;
 
 use super::{KeySetError, ProfilesError, RootActError};
@@ -19,6 +21,11 @@ pub enum StartError {
     /// The book.
     #[error(transparent)]
     Book(#[from] StoreError),
+    /// The book is not where it was.
+    #[error(
+        "the book {0} is missing: put it back from a backup; only if it is to begin anew, make an empty directory there"
+    )]
+    BookMissing(PathBuf),
     /// The URL's host.
     #[error("url = {url:?}: {why}")]
     Url {

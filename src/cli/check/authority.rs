@@ -11,7 +11,7 @@ use countersign_api::{
     admin::{Issuer, Page, Status},
     paths,
 };
-use countersign_identity::Timestamp;
+use countersign_identity::{Timestamp, TrustDomain};
 use countersign_verifier::{Usage, certificates_from_pem, provider};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
@@ -37,7 +37,7 @@ const DISK_EMPTY: u64 = 128 << 20;
 pub(super) fn check(ca: &CaArgs, now: Timestamp, findings: &mut Findings) {
     let Some(config) = configuration(ca, findings) else { return };
     state(&config.state, findings);
-    keys(&config.state, now, findings);
+    keys(&config.state, &config.trust_domain, now, findings);
     disk(config.state.path(), findings);
     match Client::connect(&config.admin_socket()) {
         Ok(client) => {
@@ -98,7 +98,7 @@ fn collect_keys(dir: &Path, book: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn keys(state: &StateDir, now: Timestamp, findings: &mut Findings) {
+fn keys(state: &StateDir, trust_domain: &TrustDomain, now: Timestamp, findings: &mut Findings) {
     let restore =
         "put the state directory's files back from a backup, state/unlock from where it is kept apart";
     let unlock = match fs::read(state.unlock()) {
@@ -108,7 +108,7 @@ fn keys(state: &StateDir, now: Timestamp, findings: &mut Findings) {
             return;
         }
     };
-    match KeySet::open(state, &unlock, now) {
+    match KeySet::open(state, trust_domain, &unlock, now) {
         Ok(_) => findings.good("the online keys open and their certificates are there"),
         Err(error) => findings.failed(error.to_string(), restore),
     }
