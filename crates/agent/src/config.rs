@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use countersign_identity::nearest;
 use serde::Deserialize;
 use toml::de::DeTable;
 
@@ -49,15 +50,21 @@ struct ConfigFile {
     dir: PathBuf,
     url: Option<String>,
     #[serde(default)]
-    reload: Option<Vec<String>>,
-    log: Option<String>,
+    reload: Vec<String>,
+    #[serde(default = "default_log")]
+    log: String,
+}
+
+/// A line for each renewal, and for whatever goes wrong.
+fn default_log() -> String {
+    "info".to_owned()
 }
 
 impl Config {
     /// What `run --dir` works by: no file, all defaults.
     #[must_use]
     pub fn for_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), url: None, reload: Vec::new(), log: "info".to_owned() }
+        Self { dir: dir.into(), url: None, reload: Vec::new(), log: default_log() }
     }
 
     /// Reads a file.
@@ -85,25 +92,22 @@ impl Config {
         let file: ConfigFile = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let url =
             file.url.map(|url| url.parse().map_err(|error| wrong(format!("url: {error}")))).transpose()?;
-        let reload = file.reload.unwrap_or_default();
-        if reload.first().is_some_and(|program| program.is_empty()) {
+        if file.reload.first().is_some_and(|program| program.is_empty()) {
             return Err(wrong(
                 "reload: found an empty program name, expected [\"program\", \"argument\", …]".into(),
             ));
         }
-        let log = file.log.unwrap_or_else(|| "info".to_owned());
-        if !LEVELS.contains(&log.as_str()) {
-            return Err(wrong(format!("log: found {log:?}, expected one of {}", LEVELS.join(", "))));
+        if !LEVELS.contains(&file.log.as_str()) {
+            return Err(wrong(format!("log: found {:?}, expected one of {}", file.log, LEVELS.join(", "))));
         }
         let dir = path.parent().map_or_else(|| file.dir.clone(), |parent| parent.join(&file.dir));
-        Ok(Self { dir, url, reload, log })
+        Ok(Self { dir, url, reload: file.reload, log: file.log })
     }
 }
 
 fn unknown_key(key: &str, line: usize, wrong: &impl Fn(String) -> AgentError) -> AgentError {
     let error = wrong(format!("line {line}: unknown key {key:?}, expected one of {}", KEYS.join(", ")));
-    let nearest = KEYS.into_iter().min_by_key(|known| strsim::damerau_levenshtein(key, known));
-    match nearest {
+    match nearest(key, KEYS) {
         Some(near) => error.with_hint(format!("did you mean {near:?}?")),
         None => error,
     }
@@ -123,6 +127,11 @@ mod tests {
         assert!(error.to_string().contains("/etc/agent.toml: line 2: unknown key \"reloda\""), "{error}");
         assert_eq!(error.hint(), Some("did you mean \"reload\"?"));
         assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn a_key_like_no_other_comes_without_a_guess() {
+        assert_eq!(parse("dir = \"d\"\ninterval = 3\n").unwrap_err().hint(), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The services a policy knows, with the permissions each declares.
 
-use crate::error::nearest;
 use crate::permission::Permission;
 use crate::template::Template;
+use countersign_identity::nearest;
 use std::collections::BTreeMap;
 
 /// The CA's own service, known to every policy and declared by none.

@@ -1,7 +1,7 @@
 //! What can be wrong with a policy's text, and where.
 
 use crate::permission::PermissionError;
-use countersign_identity::{IdPatternError, SpiffeIdError};
+use countersign_identity::{IdPatternError, SpiffeIdError, nearest};
 use std::ops::Range;
 use thiserror::Error;
 
@@ -172,16 +172,6 @@ impl<'a> Source<'a> {
         };
         self.error(&error.span().unwrap_or(0..0), problem)
     }
-}
-
-/// The known word most like `found`, if any is near enough to have been meant.
-pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let tolerance = 1 + found.chars().count() / 3;
-    known
-        .map(|word| (strsim::damerau_levenshtein(found, word), word))
-        .filter(|(distance, _)| *distance <= tolerance)
-        .min()
-        .map(|(_, word)| word)
 }
 
 fn hint(nearest: &Option<String>) -> String {
