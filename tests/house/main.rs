@@ -16,6 +16,7 @@ mod ca;
 mod clocks;
 mod crash;
 mod disks;
+mod documents;
 mod durability;
 mod impostors;
 mod invitations;
