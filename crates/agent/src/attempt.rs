@@ -22,6 +22,17 @@ pub enum Action {
     Reload,
 }
 
+impl Action {
+    /// One word, as people and `status.json` read it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enroll => "enroll",
+            Self::Renew => "renew",
+            Self::Reload => "reload",
+        }
+    }
+}
+
 /// One attempt and its end.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Attempt {

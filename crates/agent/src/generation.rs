@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use countersign_api::pem_block;
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
@@ -103,26 +103,10 @@ fn target_of(name: &str) -> PathBuf {
     Path::new("current").join(name)
 }
 
-/// Certificates as PEM (RFC 7468), written anew from what was judged rather than copied from what was received.
+/// Certificates as PEM, written anew from what was judged rather than copied from what was received.
 fn pem(certificates: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    for certificate in certificates {
-        text.push_str("-----BEGIN CERTIFICATE-----\n");
-        let mut body = STANDARD.encode(certificate);
-        while body.len() > LINE {
-            let rest = body.split_off(LINE);
-            text.push_str(&body);
-            text.push('\n');
-            body = rest;
-        }
-        text.push_str(&body);
-        text.push_str("\n-----END CERTIFICATE-----\n");
-    }
-    text
+    certificates.iter().map(|certificate| pem_block("CERTIFICATE", certificate)).collect()
 }
-
-/// RFC 7468 §2: generators wrap at 64 characters.
-const LINE: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -110,8 +110,7 @@ impl Status {
             Some((identity, now)) => lines.extend(self.of(identity, *now)),
         }
         if let Some(last) = &self.last_attempt {
-            let what = format!("{:?}", last.action).to_lowercase();
-            lines.push(format!("last attempt  {what} {} at {}", last.outcome, last.time));
+            lines.push(format!("last attempt  {} {} at {}", last.action.as_str(), last.outcome, last.time));
             lines.extend(last.error.iter().map(|error| format!("              {error}")));
             lines.extend(last.hint.iter().map(|hint| format!("              hint: {hint}")));
         }

@@ -87,12 +87,8 @@ pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
     /// Where the next page starts, if there is one.
-    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-}
-
-fn none() -> Option<String> {
-    None
 }
 
 /// `POST /v1/admin/registrations/import`.
@@ -124,7 +120,7 @@ pub struct Machine {
     pub machine: String,
     /// Its SPIFFE ID.
     pub spiffe_id: String,
-    /// `active`, `held`, `suspended`, `removed` or `replaced`.
+    /// `active`, `held`, `suspended`, `removed`, `replaced` or `revoked`.
     pub status: String,
     /// Its lineage, `l-…`.
     pub lineage: String,
@@ -143,7 +139,7 @@ pub struct Machine {
     pub not_after: String,
 }
 
-/// What `machines suspend|resume|remove|reset-recovery` do.
+/// What `machines suspend|resume|approve|remove` do.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineAct {

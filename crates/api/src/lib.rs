@@ -1,4 +1,4 @@
-//! The wire of Countersign: paths, request and response bodies, problem codes, and the invitation string.
+//! The wire of Countersign: paths, request and response bodies, problem codes, PEM, and the invitation string.
 //!
 //! Nothing here talks to a network or decides anything; the CA, the agent and the command line share these
 //! structs so that they cannot drift apart. Times are RFC 3339 strings in UTC, certificates are PEM.
@@ -23,9 +23,11 @@ mod bundle;
 mod enrollment;
 mod invitation;
 pub mod paths;
+mod pem;
 mod problem;
 
 pub use bundle::{Bundle, BundleKey, RootsResponse};
 pub use enrollment::{CertificateResponse, EnrollRequest, RenewRequest};
 pub use invitation::{Invitation, InvitationError};
+pub use pem::pem_block;
 pub use problem::{Problem, ProblemCode};

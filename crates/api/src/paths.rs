@@ -24,7 +24,7 @@ pub const ADMIN_REGISTRATIONS: &str = "/v1/admin/registrations";
 pub const ADMIN_REGISTRATIONS_IMPORT: &str = "/v1/admin/registrations/import";
 /// `GET`: machines.
 pub const ADMIN_MACHINES: &str = "/v1/admin/machines";
-/// `POST`: suspend, resume, remove or reset the recovery of machines.
+/// `POST`: suspend, resume, approve or remove machines.
 pub const ADMIN_MACHINES_ACT: &str = "/v1/admin/machines/act";
 /// `GET`: certificates issued and not yet expired.
 pub const ADMIN_ISSUED: &str = "/v1/admin/issued";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use countersign_api::{CertificateResponse, Invitation, Problem, ProblemCode};
+use countersign_api::{CertificateResponse, Invitation, Problem, ProblemCode, pem_block};
 use countersign_identity::{Clock, Timestamp, TrustBundle};
 use countersign_verifier::{FrontDoor, OwnIdentity, Presented, SvidVerifier, TrustStore, provider};
 use http_body_util::{BodyExt as _, Full};
@@ -284,9 +284,7 @@ fn ia5(text: &str) -> Ia5String {
 }
 
 pub(crate) fn pem(der: &CertificateDer<'_>) -> String {
-    use base64::Engine as _;
-    let text = base64::engine::general_purpose::STANDARD.encode(der);
-    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+    pem_block("CERTIFICATE", der)
 }
 
 /// The public key of the private key in a PEM file.
