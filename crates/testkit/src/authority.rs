@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use countersign_identity::{TrustBundle, TrustDomain};
+use countersign_identity::{TrustBundle, TrustDomain, hex};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType, SerialNumber,
@@ -126,8 +126,7 @@ fn signing_params(trust_domain: &str, role: &str, key: &KeyPair) -> CertificateP
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     // A distinct subject for each key, as STANDARDS §1.10 asks of honest authorities.
-    let mark: String =
-        key.public_key_raw().iter().skip(1).take(4).map(|octet| format!("{octet:02x}")).collect();
+    let mark = hex::encode(key.public_key_raw().get(1..5).expect("a public key"));
     params.distinguished_name.push(DnType::CommonName, format!("Forged {role} {mark} of {trust_domain}"));
     params.not_before = to_rcgen(noon() - DAY);
     params.serial_number =
