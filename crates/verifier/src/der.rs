@@ -258,8 +258,8 @@ pub(crate) fn text(tag: u8, content: &[u8]) -> Result<(), DerFault> {
         NUMERIC_STRING => content.iter().all(|octet| matches!(octet, b'0'..=b'9' | b' ')),
         PRINTABLE_STRING => content.iter().all(|octet| printable(*octet)),
         IA5_STRING => content.is_ascii(),
-        BMP_STRING => content.len() % 2 == 0,
-        UNIVERSAL_STRING => content.len() % 4 == 0,
+        BMP_STRING => content.len().is_multiple_of(2),
+        UNIVERSAL_STRING => content.len().is_multiple_of(4),
         _ => true,
     };
     if good { Ok(()) } else { Err(DerFault::Text) }

@@ -410,7 +410,7 @@ fn is_range(octets: &[u8]) -> bool {
         16 => 128,
         _ => return false,
     };
-    octets.len() % 2 == 0 && bits.count_ones() + bits.trailing_zeros().min(width) == width
+    octets.len().is_multiple_of(2) && bits.count_ones() + bits.trailing_zeros().min(width) == width
 }
 
 /// `AuthorityInfoAccessSyntax` and its sibling: methods and places.

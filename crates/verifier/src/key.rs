@@ -87,7 +87,7 @@ impl<'a> PublicKey<'a> {
     fn is_good_rsa(&self) -> Result<(), KeyRule> {
         let (modulus, exponent) = rsa(self.key).map_err(|_| KeyRule::Kind)?;
         let found = bit_length(modulus);
-        if !(2048..=8192).contains(&found) || found % 8 != 0 {
+        if !(2048..=8192).contains(&found) || !found.is_multiple_of(8) {
             return Err(KeyRule::ModulusSize { found });
         }
         let odd = exponent.last().is_some_and(|last| last & 1 == 1);

@@ -2,7 +2,7 @@
 
 use countersign_identity::{TrustBundle, TrustDomain};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 /// Why a PEM text could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,15 @@ pub fn certificates_from_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>,
         certificates if certificates.is_empty() => Err(PemError::NoCertificate),
         certificates => Ok(certificates),
     }
+}
+
+/// Every revocation list in a PEM text, in order; other blocks are passed over.
+///
+/// # Errors
+/// When the armour is broken.
+pub fn crls_from_pem(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, PemError> {
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
+    found.map_err(PemError::Broken)
 }
 
 /// The certificates of a PEM text as the roots of `trust_domain`.
