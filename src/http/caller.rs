@@ -13,7 +13,7 @@ use axum::{
 use countersign_api::{ProblemCode, paths};
 use countersign_identity::SpiffeId;
 use countersign_policy::Permission;
-use countersign_store::{Actor, Door, Presentation};
+use countersign_store::{Actor, Presentation};
 use countersign_verifier::{Presented, Refusal, VerifiedPeer};
 use tokio::net::UnixListener;
 
@@ -108,8 +108,11 @@ pub(super) async fn by_certificate(State(ca): State<Arc<Ca>>, mut request: Reque
     }
 }
 
-async fn admit(ca: &Ca, peer: &VerifiedPeer, permission: &str) -> Result<Caller, Failure> {
+async fn admit(ca: &Ca, peer: &VerifiedPeer, permission: Option<&str>) -> Result<Caller, Failure> {
     let id = peer.spiffe_id();
+    let permission = permission.ok_or_else(|| {
+        Failure::new(ProblemCode::PermissionDenied, "this is for the CA's unix socket alone")
+    })?;
     let unknown =
         || Failure::new(ProblemCode::CertificateUnknown, "this CA has no live record of the certificate");
     let serial = peer.serial().ok_or_else(unknown)?;
@@ -131,24 +134,25 @@ async fn admit(ca: &Ca, peer: &VerifiedPeer, permission: &str) -> Result<Caller,
     }
 }
 
-/// The CA's own permission that each admin route asks for (DESIGN §4).
-fn permission_for(method: &Method, path: &str) -> &'static str {
+/// The CA's own permission that each admin route asks for (DESIGN §4); one that is not listed is nobody's (invariant 6).
+fn permission_for(method: &Method, path: &str) -> Option<&'static str> {
+    let reads = method == Method::GET;
     match path {
-        paths::ADMIN_INVITATIONS => "invite",
-        paths::ADMIN_REGISTRATIONS | paths::ADMIN_REGISTRATIONS_IMPORT if method != Method::GET => {
-            "registrations"
+        paths::ADMIN_EVENTS if reads => Some("log-read"),
+        paths::ADMIN_REGISTRATIONS
+        | paths::ADMIN_MACHINES
+        | paths::ADMIN_ISSUED
+        | paths::ADMIN_ISSUERS
+        | paths::ADMIN_STATUS
+        | paths::ADMIN_POLICY
+            if reads =>
+        {
+            Some("read")
         }
-        paths::ADMIN_MACHINES_ACT | paths::ADMIN_REVOKE => "revoke",
-        paths::ADMIN_POLICY if method != Method::GET => "policy",
-        paths::ADMIN_EVENTS => "log-read",
-        _ => "read",
-    }
-}
-
-impl Ca {
-    /// A certificate presented anywhere but at renewal: it is judged, never accused.
-    async fn present_elsewhere(&self, serial: countersign_identity::Serial) -> Result<Presentation, Failure> {
-        let presented = self.book().present(serial, Door::Other, self.now()).await;
-        presented.map_err(|error| crate::service::Refused::from(error).into())
+        paths::ADMIN_INVITATIONS => Some("invite"),
+        paths::ADMIN_REGISTRATIONS | paths::ADMIN_REGISTRATIONS_IMPORT => Some("registrations"),
+        paths::ADMIN_MACHINES_ACT | paths::ADMIN_REVOKE => Some("revoke"),
+        paths::ADMIN_POLICY => Some("policy"),
+        _ => None,
     }
 }

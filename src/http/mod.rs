@@ -5,8 +5,8 @@ mod body;
 mod bundle;
 mod caller;
 mod desk;
-mod host;
 mod live_set;
+mod local;
 mod machine;
 mod ops;
 mod problem;
@@ -57,11 +57,11 @@ fn admin_routes() -> Router<Arc<Ca>> {
 }
 
 /// What only this machine's operator reaches: acts on the state directory itself.
-fn host_routes() -> Router<Arc<Ca>> {
+fn local_routes() -> Router<Arc<Ca>> {
     Router::new()
-        .route(paths::ADMIN_ISSUERS_ADOPT, post(host::adopt_issuer))
-        .route(paths::ADMIN_RELOAD, post(host::reload))
-        .route(paths::ADMIN_BACKUP, post(host::backup))
+        .route(paths::ADMIN_ISSUERS_ADOPT, post(local::adopt_issuer))
+        .route(paths::ADMIN_RELOAD, post(local::reload))
+        .route(paths::ADMIN_BACKUP, post(local::backup))
 }
 
 /// The TLS listener's router.
@@ -81,7 +81,7 @@ fn local_router(desk: &Arc<Desk>) -> Router {
     let ca = desk.ca();
     Router::new()
         .merge(admin_routes())
-        .merge(host_routes().layer(Extension(Arc::clone(desk))))
+        .merge(local_routes().layer(Extension(Arc::clone(desk))))
         .route(paths::BUNDLE, get(machine::bundle))
         .route(paths::ROOTS, get(machine::roots))
         .fallback(desk::not_found)

@@ -172,7 +172,7 @@ impl Desk {
         ca.note_server_certificate(certificate.validity);
         let bundle = TrustBundle::new(ca.trust_domain().clone(), vec![ca.keys().root().der().to_vec()]);
         let trust = Arc::new(TrustStore::new([bundle])?);
-        let tls = tls_config(&ca, &trust, &identity)?;
+        let tls = tls_config(&ca, &ca.config().groups, &trust, &identity)?;
         let limits = Arc::new(ArcSwap::from_pointee(listener_limits(&ca.limits())));
         Ok(Self { tls: Arc::new(ArcSwap::new(tls)), limits, ca, identity, trust, level })
     }
@@ -186,7 +186,7 @@ impl Desk {
         listener: TcpListener,
         mut stopped: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let door = front_door(&self.ca, &self.trust);
+        let door = front_door(&self.ca, &self.ca.config().groups, &self.trust);
         let ca = Arc::clone(&self.ca);
         let admit = move |arrival: &Arrival<'_>| {
             ca.metrics().count_handshake(arrival.wire().key_exchange);
@@ -201,12 +201,13 @@ impl Desk {
 
     /// Reads the configuration again; all or nothing.
     pub(super) fn reload(&self) -> Result<Vec<String>, Refused> {
-        let changed = self.ca.reload(&self.level)?;
-        self.limits.store(Arc::new(listener_limits(&self.ca.limits())));
-        match tls_config(&self.ca, &self.trust, &self.identity) {
-            Ok(config) => self.tls.store(config),
-            Err(error) => return Err(Refused::Reload(error.to_string())),
-        }
+        let new = self.ca.read_again()?;
+        let tls = tls_config(&self.ca, &new.config().groups, &self.trust, &self.identity)
+            .map_err(|error| Refused::Reload(error.to_string()))?;
+        let limits = Arc::new(listener_limits(&new.config().limits));
+        let changed = self.ca.take_up(new, &self.level)?;
+        self.tls.store(tls);
+        self.limits.store(limits);
         Ok(changed)
     }
 
@@ -230,18 +231,18 @@ impl Desk {
     }
 }
 
-fn front_door(ca: &Arc<Ca>, trust: &Arc<TrustStore>) -> FrontDoor {
-    let provider = with_groups(&ca.config().groups);
-    let verifier = SvidVerifier::new(provider, Arc::clone(trust), Arc::clone(ca.clock()));
+fn front_door(ca: &Arc<Ca>, groups: &[KeyExchange], trust: &Arc<TrustStore>) -> FrontDoor {
+    let verifier = SvidVerifier::new(with_groups(groups), Arc::clone(trust), Arc::clone(ca.clock()));
     FrontDoor::new(verifier.with_live_set(Arc::new(SignedHere(Arc::clone(ca)))))
 }
 
 fn tls_config(
     ca: &Arc<Ca>,
+    groups: &[KeyExchange],
     trust: &Arc<TrustStore>,
     identity: &Arc<OwnIdentity>,
 ) -> Result<Arc<ServerConfig>, SetupError> {
-    front_door(ca, trust).config(Arc::clone(identity))
+    front_door(ca, groups, trust).config(Arc::clone(identity))
 }
 
 /// The verifier's provider with the configured key-exchange groups, most wanted first.

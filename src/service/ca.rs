@@ -161,9 +161,7 @@ impl Ca {
         self.profiles.load_full()
     }
 
-    /// The book.
-    #[must_use]
-    pub fn book(&self) -> &dyn Store {
+    pub(super) fn book(&self) -> &dyn Store {
         &*self.book
     }
 

@@ -46,7 +46,7 @@ pub use metrics::Metrics;
 pub use profiles::{Profiles, ProfilesError};
 pub use rate_limits::RateLimits;
 pub use refused::Refused;
-pub use reload::LogLevel;
+pub use reload::{LogLevel, Reload};
 pub use renew::Renewal;
 pub use root_hand::RootActError;
 pub use rotate::rotate_issuer;

@@ -30,36 +30,54 @@ impl LogLevel {
     }
 }
 
+/// A configuration that could be read and may be taken up; nothing has changed yet.
+#[derive(Debug)]
+pub struct Reload {
+    config: Config,
+    profiles: Profiles,
+    changed: Vec<String>,
+}
+
+impl Reload {
+    /// The configuration that would hold.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
 impl Ca {
-    /// Reads configuration and profiles again. What changed is returned by key.
+    /// Reads configuration and profiles again.
     ///
     /// # Errors
-    /// When a file is wrong, or a key changed that needs a restart; then nothing has changed.
-    pub fn reload(&self, level: &LogLevel) -> Result<Vec<String>, Refused> {
+    /// When a file is wrong, a key changed that needs a restart, or a profile in use is gone.
+    pub fn read_again(&self) -> Result<Reload, Refused> {
         let old = self.config();
-        let new = Config::load(&old.file).map_err(|e| Refused::Reload(e.to_string()))?;
-        if let Some(key) = fixed_key_changed(&old, &new) {
+        let config = Config::load(&old.file).map_err(|e| Refused::Reload(e.to_string()))?;
+        if let Some(key) = fixed_key_changed(&old, &config) {
             return Err(Refused::Reload(format!("{key} changed: restart needed; nothing was reloaded")));
         }
-        let profiles = Profiles::load(&new.profiles).map_err(|e| Refused::Reload(e.to_string()))?;
+        let profiles = Profiles::load(&config.profiles).map_err(|e| Refused::Reload(e.to_string()))?;
         self.refuse_lost_profiles(&profiles)?;
-        let mut changed = Vec::new();
-        if old.log_level != new.log_level {
-            level.set(&new.log_level).map_err(|e| Refused::Reload(format!("log.level: {e}")))?;
-            changed.push("log.level".to_owned());
-        }
-        if old.limits != new.limits {
-            changed.push("limits".to_owned());
-        }
-        if old.groups != new.groups {
-            changed.push("tls.groups".to_owned());
-        }
-        if *self.profiles() != profiles {
-            changed.push("profiles".to_owned());
-        }
-        self.adopt(new, profiles);
-        tracing::info!(?changed, "configuration reloaded");
-        Ok(changed)
+        let changed = [
+            ("log.level", old.log_level != config.log_level),
+            ("limits", old.limits != config.limits),
+            ("tls.groups", old.groups != config.groups),
+            ("profiles", *self.profiles() != profiles),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned());
+        Ok(Reload { changed: changed.collect(), config, profiles })
+    }
+
+    /// Takes up what was read, and says by key what changed.
+    ///
+    /// # Errors
+    /// When the log filter cannot be set; then nothing has changed.
+    pub fn take_up(&self, reload: Reload, level: &LogLevel) -> Result<Vec<String>, Refused> {
+        level.set(&reload.config.log_level).map_err(|e| Refused::Reload(format!("log.level: {e}")))?;
+        self.adopt(reload.config, reload.profiles);
+        tracing::info!(changed = ?reload.changed, "configuration reloaded");
+        Ok(reload.changed)
     }
 
     /// A profile that registrations name cannot go: their machines would learn it at their next renewal.

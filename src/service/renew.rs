@@ -52,6 +52,14 @@ impl Ca {
         Ok(Granted::new(machine.id, issued.validity(), &profile, issued.der(), keys.issuer().der()))
     }
 
+    /// A certificate presented anywhere but at renewal: it is judged, never accused (DESIGN §3).
+    ///
+    /// # Errors
+    /// When the book cannot be read, or takes no writes.
+    pub async fn present_elsewhere(&self, presented: Serial) -> Result<Presentation, Refused> {
+        Ok(self.book().present(presented, Door::Other, self.now()).await?)
+    }
+
     /// An expired certificate of ours was shown: worth an event, never an accusation.
     pub async fn note_expired(&self, presented: Serial, source: Source) {
         if !self.rates().refusal_counts(&presented.to_string()) {
@@ -124,13 +132,8 @@ impl Ca {
 
 /// Only an active machine is given anything.
 pub(super) fn may_act(status: MachineStatus) -> Result<(), Refused> {
-    let refusal = match status {
-        MachineStatus::Active => return Ok(()),
-        MachineStatus::Held => LedgerRefusal::MachineHeld,
-        MachineStatus::Suspended => LedgerRefusal::MachineSuspended,
-        MachineStatus::Removed => LedgerRefusal::MachineRemoved,
-        MachineStatus::Replaced => LedgerRefusal::MachineReplaced,
-        MachineStatus::Revoked => LedgerRefusal::CertificateRevoked,
-    };
-    Err(LedgerError::Refused(refusal).into())
+    match status.refusal() {
+        Some(refusal) => Err(LedgerError::Refused(refusal).into()),
+        None => Ok(()),
+    }
 }

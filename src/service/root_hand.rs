@@ -7,7 +7,7 @@ use std::{
 
 use countersign_identity::{Clock, Serial, Timestamp, TrustDomain, Validity};
 use countersign_issuance::{
-    IssuerCertificate, IssuerError, Signer, SignerError,
+    BACKDATE, IssuerCertificate, IssuerError, Signer, SignerError,
     authority::{self, AuthorityError},
 };
 use zeroize::Zeroizing;
@@ -24,8 +24,6 @@ const ROOT_LIFE: Duration = Duration::from_secs(3652 * 24 * 60 * 60);
 pub(crate) const ISSUER_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Twice an issuer's life, so that a rotation that comes late does not stop trust from being published.
 const TRUST_SIGNER_LIFE: Duration = Duration::from_secs(180 * 24 * 60 * 60);
-/// Backdating, for machines whose clock is a little behind.
-const BACKDATE: Duration = Duration::from_secs(60);
 
 /// Why a root act failed.
 #[derive(Debug, thiserror::Error)]

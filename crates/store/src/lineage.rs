@@ -9,7 +9,7 @@ use countersign_issuance::{Act, Intent, LedgerError, LedgerRefusal, Registration
 
 use crate::events::{self, Event};
 use crate::issuances::{self, Issuance};
-use crate::machines::{Machine, MachineStatus, Step};
+use crate::machines::{Machine, Step};
 use crate::revocation::Cause;
 use crate::rows::Rows;
 use crate::transaction::Transaction;
@@ -98,13 +98,7 @@ pub(crate) fn refuse_used_key(rows: &impl Rows, intent: &Intent) -> Result<(), L
 }
 
 pub(crate) fn refuse_inactive(machine: &Machine) -> Result<(), LedgerRefusal> {
-    match machine.status {
-        MachineStatus::Active => Ok(()),
-        MachineStatus::Held => Err(LedgerRefusal::MachineHeld),
-        MachineStatus::Suspended => Err(LedgerRefusal::MachineSuspended),
-        MachineStatus::Removed | MachineStatus::Revoked => Err(LedgerRefusal::MachineRemoved),
-        MachineStatus::Replaced => Err(LedgerRefusal::MachineReplaced),
-    }
+    machine.status.refusal().map_or(Ok(()), Err)
 }
 
 pub(crate) fn told(event: Event, intent: &Intent, source: Source) -> Event {

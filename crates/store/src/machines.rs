@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+use countersign_issuance::LedgerRefusal;
 use minicbor::{Decode, Encode};
 
 use crate::cursor::{Cursor, Listing};
@@ -40,6 +41,19 @@ pub enum MachineStatus {
 }
 
 impl MachineStatus {
+    /// Why a machine of this status is given nothing; `None` for an active one.
+    #[must_use]
+    pub const fn refusal(self) -> Option<LedgerRefusal> {
+        match self {
+            Self::Active => None,
+            Self::Held => Some(LedgerRefusal::MachineHeld),
+            Self::Suspended => Some(LedgerRefusal::MachineSuspended),
+            Self::Removed => Some(LedgerRefusal::MachineRemoved),
+            Self::Replaced => Some(LedgerRefusal::MachineReplaced),
+            Self::Revoked => Some(LedgerRefusal::CertificateRevoked),
+        }
+    }
+
     /// Whether it can never come back.
     pub const fn has_ended(self) -> bool {
         matches!(self, Self::Removed | Self::Replaced | Self::Revoked)

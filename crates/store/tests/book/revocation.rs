@@ -23,7 +23,7 @@ pub(crate) async fn a_revoked_machine_is_listed_and_never_renews_again(book: &Bo
     assert!(desk.is_listed(old) && desk.is_listed(agent.serial));
     assert_eq!(desk.trust(), trust + 1);
     assert_eq!(desk.machine(&agent).status, MachineStatus::Revoked);
-    assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::MachineRemoved)));
+    assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::CertificateRevoked)));
     let shown = desk.present(agent.serial, Door::Other).await;
     assert_eq!(shown, Presentation::NotActive { machine: agent.machine, status: MachineStatus::Revoked });
     let issuance = book.issuance(old).unwrap().unwrap().issuance;
