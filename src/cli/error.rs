@@ -11,7 +11,7 @@ pub(crate) enum Kind {
     Refused,
     /// It was tried and did not work. Exit code 1.
     Failed,
-    /// The command was not understood. Exit code 2, as clap's own.
+    /// The command, or the configuration file, was not understood. Exit code 2, as clap's own.
     Usage,
     /// Nobody answered; the same command may succeed later. Exit code 3.
     Unreachable,
@@ -59,6 +59,13 @@ impl CliError {
         self
     }
 
+    /// Adds where it happened.
+    #[must_use]
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
     /// Adds what came before the bad end.
     #[must_use]
     pub(crate) fn after(mut self, what: impl fmt::Display) -> Self {
@@ -103,7 +110,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Refused => "refused",
             Self::Failed => "failed",
-            Self::Usage => "wrong usage",
+            Self::Usage => "usage",
             Self::Unreachable => "unreachable",
         })
     }

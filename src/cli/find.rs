@@ -1,41 +1,48 @@
 //! Where a command finds its CA: the configuration file, and through it the admin socket.
 
 use std::{
-    env,
+    env, fs, io,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 
 use super::{CliError, Client};
 
 const VARIABLE: &str = "COUNTERSIGN_CONFIG";
 const NEAR: &str = "ca-config/countersign.toml";
 const SYSTEM: &str = "/etc/countersign/countersign.toml";
+/// What to do about a file that only the CA's user may read.
+const AS_THE_CA: &str =
+    "run the command as root, or as the user the CA runs as: sudo -u countersign countersign …";
 
 /// The flag by which a command finds its CA; flattened into the arguments of every command that needs one.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CaArgs {
     /// The CA's configuration file. Default: $COUNTERSIGN_CONFIG, then ./ca-config/countersign.toml, then
     /// /etc/countersign/countersign.toml.
-    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options", display_order = 1000)]
     pub(crate) config: Option<PathBuf>,
 }
 
 impl CaArgs {
     /// The configuration file, by the order of DESIGN §6. A place that is named must hold; only defaults are skipped.
     pub(crate) fn path(&self) -> Result<PathBuf, CliError> {
-        find(self.config.as_deref(), env::var_os(VARIABLE).map(PathBuf::from), Path::is_file)
+        find(self.config.as_deref(), env::var_os(VARIABLE).map(PathBuf::from), look)
     }
 
     /// The configuration.
     pub(crate) fn load(&self) -> Result<Config, CliError> {
         let path = self.path()?;
-        Config::load(&path).map_err(|error| {
-            CliError::refused(error)
-                .hint("correct the file; `countersign init` writes a complete one to compare with")
+        Config::load(&path).map_err(|error| match &error {
+            ConfigError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                CliError::refused(&error).hint(AS_THE_CA)
+            }
+            ConfigError::Unreadable { .. } => CliError::failed(&error),
+            ConfigError::Malformed { .. } | ConfigError::Value { .. } => CliError::usage(&error)
+                .hint("correct the file; `countersign init` writes a complete one to compare with"),
         })
     }
 
@@ -45,27 +52,44 @@ impl CaArgs {
     }
 }
 
+/// Whether a file is there; an error where this user may not look.
+fn look(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_file()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
 fn find(
     flag: Option<&Path>,
     variable: Option<PathBuf>,
-    is_file: impl Fn(&Path) -> bool,
+    look: impl Fn(&Path) -> io::Result<bool>,
 ) -> Result<PathBuf, CliError> {
+    let is_file = |path: &Path| {
+        look(path).map_err(|error| {
+            CliError::refused(format_args!("cannot look at {}: {error}", path.display())).hint(AS_THE_CA)
+        })
+    };
     let named =
         flag.map(|path| (path.to_owned(), "--config")).or(variable.map(|path| (path, "$COUNTERSIGN_CONFIG")));
     if let Some((path, by)) = named {
-        return if is_file(&path) {
+        return if is_file(&path)? {
             Ok(path)
         } else {
             Err(CliError::refused(format_args!("{by} names {}, which is not a file", path.display()))
                 .hint("`countersign init` makes a CA and its configuration"))
         };
     }
-    [NEAR, SYSTEM].into_iter().map(PathBuf::from).find(|path| is_file(path)).ok_or_else(|| {
-        CliError::refused(format_args!(
-            "no configuration found: no --config, ${VARIABLE} is not set, no ./{NEAR}, no {SYSTEM}"
-        ))
-        .hint("name it with --config FILE, or make a CA with `countersign init`")
-    })
+    for path in [NEAR, SYSTEM].map(PathBuf::from) {
+        if is_file(&path)? {
+            return Ok(path);
+        }
+    }
+    Err(CliError::refused(format_args!(
+        "no configuration found: no --config, ${VARIABLE} is not set, no ./{NEAR}, no {SYSTEM}"
+    ))
+    .hint("name it with --config FILE, or make a CA with `countersign init`"))
 }
 
 #[cfg(test)]
@@ -73,8 +97,9 @@ mod tests {
     use super::*;
 
     fn found(flag: Option<&str>, variable: Option<&str>, files: &[&str]) -> Result<String, String> {
-        find(flag.map(Path::new), variable.map(PathBuf::from), |path| {
-            files.iter().any(|f| path == Path::new(f))
+        find(flag.map(Path::new), variable.map(PathBuf::from), |path| match path.starts_with("/root") {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Ok(files.iter().any(|f| path == Path::new(f))),
         })
         .map(|path| path.display().to_string())
         .map_err(|error| error.to_string())
@@ -97,6 +122,14 @@ mod tests {
         );
         assert!(
             found(None, Some("gone"), &[NEAR]).unwrap_err().starts_with("$COUNTERSIGN_CONFIG names gone")
+        );
+    }
+
+    #[test]
+    fn a_file_this_user_may_not_see_is_not_called_missing() {
+        assert_eq!(
+            found(Some("/root/c.toml"), None, &[]).unwrap_err(),
+            "cannot look at /root/c.toml: permission denied"
         );
     }
 

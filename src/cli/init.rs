@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal as _, stdin},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{CliError, Output, serve::block_on};
 use crate::{
+    config::{Config, ConfigError},
     service::{Bootstrap, BootstrapError},
     signer::Entropy,
 };
@@ -33,7 +34,8 @@ pub(crate) struct InitArgs {
     /// The address and port of health and metrics; keep it on loopback.
     #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDRESS:PORT")]
     ops_listen: SocketAddr,
-    /// The URL invitations carry. Default: https:// and the listen address.
+    /// The URL invitations carry; needed when --listen names no address of its own, such as 0.0.0.0. Default: https:// and
+    /// the listen address.
     #[arg(long, value_name = "https://HOST:PORT")]
     url: Option<String>,
     #[command(flatten)]
@@ -77,10 +79,11 @@ fn from_terminal(twice: bool) -> Result<Zeroizing<Vec<u8>>, CliError> {
             .map_err(|e| CliError::failed(format!("cannot read the passphrase: {e}")))
     };
     let first = ask("Passphrase for the root's key: ")?;
+    let accepted = accept(&first)?;
     if twice && *ask("The same again: ")? != *first {
         return Err(CliError::usage("the two passphrases differ").hint("run the command again"));
     }
-    accept(&first)
+    Ok(accepted)
 }
 
 /// Short passphrases fall to anyone who copies the key file, however many rounds protect it.
@@ -97,7 +100,7 @@ fn accept(text: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
 }
 
 pub(crate) fn run(args: InitArgs, out: &Output) -> Result<(), CliError> {
-    let url = args.url.clone().unwrap_or_else(|| format!("https://{}", args.listen));
+    let url = args.reachable_url()?;
     let passphrase = args.passphrase.read(true)?;
     let plan = Bootstrap {
         trust_domain: &args.trust_domain,
@@ -124,11 +127,89 @@ pub(crate) fn run(args: InitArgs, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
+impl InitArgs {
+    /// The URL, judged as the configuration file will be.
+    fn reachable_url(&self) -> Result<String, CliError> {
+        if self.url.is_none() && self.listen.ip().is_unspecified() {
+            return Err(CliError::usage(format_args!(
+                "invitations would send machines to https://{}, which is no address",
+                self.listen
+            ))
+            .hint(format_args!(
+                "say how machines reach this CA, such as --url https://ca.{}:{}",
+                self.trust_domain,
+                self.listen.port()
+            )));
+        }
+        let url = self.url.clone().unwrap_or_else(|| format!("https://{}", self.listen));
+        let quoted = |text: &str| toml::Value::from(text).to_string();
+        let file = format!(
+            "trust_domain = {}\nlisten = {}\nops_listen = {}\nurl = {}\n",
+            quoted(self.trust_domain.as_str()),
+            quoted(&self.listen.to_string()),
+            quoted(&self.ops_listen.to_string()),
+            quoted(&url),
+        );
+        let config = Config::parse(&file, &self.dir).map_err(|error| match error {
+            ConfigError::Value { key, found, expected, .. } => {
+                CliError::usage(format_args!("--{} {found:?}: expected {expected}", key.replace('_', "-")))
+            }
+            other => CliError::usage(other),
+        })?;
+        if config.host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
+            return Err(CliError::usage(format_args!(
+                "--url {url:?}: expected a host that machines can reach"
+            )));
+        }
+        Ok(url)
+    }
+}
+
 fn explain(error: BootstrapError) -> CliError {
     match &error {
         BootstrapError::NotEmpty { .. } => CliError::refused(&error)
             .hint("choose another --dir, or look at what is there: init never overwrites a key"),
         BootstrapError::Nameless { .. } => CliError::usage(&error),
         BootstrapError::File { .. } | BootstrapError::Root(_) => CliError::failed(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::error::Kind;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        init: InitArgs,
+    }
+
+    fn url(flags: &[&str]) -> Result<String, CliError> {
+        let words = ["x", "--trust-domain", "td", "--dir", "d"].iter().chain(flags);
+        Cli::try_parse_from(words).map(|cli| cli.init).unwrap().reachable_url()
+    }
+
+    #[test]
+    fn an_address_nobody_can_connect_to_needs_a_url_beside_it() {
+        let error = url(&["--listen", "0.0.0.0:8443"]).unwrap_err();
+        assert_eq!((error.kind(), error.advice().unwrap().contains("--url")), (Kind::Usage, true), "{error}");
+        assert!(url(&["--listen", "[::]:8443"]).is_err());
+        assert!(url(&["--url", "https://0.0.0.0:8443"]).is_err());
+        assert_eq!(
+            url(&["--listen", "0.0.0.0:8443", "--url", "https://ca:8443"]).unwrap(),
+            "https://ca:8443"
+        );
+    }
+
+    #[test]
+    fn what_the_configuration_would_not_take_is_wrong_usage_at_once() {
+        for flags in [["--url", "http://ca"], ["--url", "https://ca/path"], ["--ops-listen", "192.0.2.1:1"]] {
+            let error = url(&flags).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert!(error.to_string().starts_with(flags[0]), "{error}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use countersign_api::{Bundle, Invitation};
+use countersign_api::{Bundle, Invitation, InvitationError};
 use countersign_identity::{Timestamp, hex};
 use countersign_verifier::{certificates_from_pem, provider};
 use rustls::pki_types::CertificateDer;
@@ -16,14 +16,14 @@ use super::{
     verdict::{self, Finding, Roots},
 };
 
-/// Explain a certificate file or a live TLS endpoint: chain, identity, times, what would fail and why.
+/// Explain a certificate file, a live TLS endpoint or an invitation: chain, identity, times, what would fail and why.
 ///
 /// A file may hold certificates (PEM or DER), a SPIFFE bundle, or an invitation; private keys in it are mentioned and
 /// never shown. Exit code 0 says that it could be read, not that all is well.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
-    /// A file, or the HOST:PORT of a TLS endpoint.
-    #[arg(value_name = "FILE|HOST:PORT")]
+    /// A file, the HOST:PORT of a TLS endpoint, or an invitation, csinv1_….
+    #[arg(value_name = "FILE|HOST:PORT|INVITATION")]
     target: String,
 
     /// The roots to judge by, PEM. Default: bundle.pem beside the file, else what comes with the chain.
@@ -35,8 +35,16 @@ pub(crate) struct InspectArgs {
     at: Option<Timestamp>,
 }
 
+/// How every invitation begins.
+const INVITATION: &str = "csinv1_";
+
 pub(crate) fn run(args: InspectArgs, out: &Output) -> Result<(), CliError> {
     let now = args.at.unwrap_or_else(|| out.now());
+    // Whatever else is wrong with it: what holds a secret is not repeated (invariant 8).
+    if args.target.contains(INVITATION) {
+        show_invitation(&args.target.parse::<Invitation>().map_err(CliError::refused)?, out);
+        return Ok(());
+    }
     let file = Path::new(&args.target);
     if file.exists() {
         return inspect_file(&args, file, now, out);
@@ -52,9 +60,11 @@ fn inspect_file(args: &InspectArgs, file: &Path, now: Timestamp, out: &Output) -
         CliError::failed(format_args!("cannot read {}: {error}", file.display()))
     };
     let content = zeroize::Zeroizing::new(std::fs::read(file).map_err(|error| failed(&error))?);
-    if let Some(invitation) =
-        std::str::from_utf8(&content).ok().and_then(|text| text.parse::<Invitation>().ok())
+    if let Some(text) = std::str::from_utf8(&content).ok().filter(|text| text.trim().starts_with(INVITATION))
     {
+        let invitation = text.parse().map_err(|error: InvitationError| {
+            CliError::refused(format_args!("{}: {error}", file.display()))
+        })?;
         show_invitation(&invitation, out);
         return Ok(());
     }

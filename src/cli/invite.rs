@@ -48,11 +48,11 @@ pub(crate) fn run(args: InviteArgs, out: &Output) -> Result<(), CliError> {
     }
     out.line(&answer.invitation);
     if answer.registration_created {
-        out.note(format_args!(
+        out.remark(format_args!(
             "the registration of {id} is new; `countersign registrations show {id}` shows it"
         ));
     }
-    out.note(format_args!("redeem it before {}", out.when(&answer.expires)));
+    out.remark(format_args!("redeem it before {}", out.when(&answer.expires)));
     out.note(format_args!("on the machine: {}", enroll_command(&answer.invitation)));
     Ok(())
 }

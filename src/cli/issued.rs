@@ -1,12 +1,15 @@
 //! `issued`: the certificates that were issued and have not expired.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use clap::{Args, Subcommand};
-use countersign_api::{admin::Issued, paths};
+use countersign_api::{
+    admin::{Issued, Machine},
+    paths,
+};
 use countersign_identity::{MachineId, Serial, SpiffeId, duration};
 
-use super::{CaArgs, CliError, Output, client::Query, listing};
+use super::{CaArgs, CliError, Client, Output, client::Query, listing};
 
 /// See the certificates that were issued and have not expired.
 #[derive(Args, Debug)]
@@ -31,7 +34,10 @@ enum IssuedCommand {
         #[arg(value_name = "SERIAL", value_parser = serial)]
         serial: Serial,
     },
-    /// List certificates that end soon: machines that renew are not among them.
+    /// List the machines that will soon be without a certificate: the newest of each, if it ends soon.
+    ///
+    /// A machine that has renewed already is not among them, and neither is the CA itself. What stays here while the agents
+    /// run is a machine that cannot renew.
     Expiring {
         /// How soon, such as 10m.
         #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = duration::parse)]
@@ -67,19 +73,53 @@ pub(crate) fn serial(text: &str) -> Result<Serial, String> {
 
 pub(crate) fn run(args: IssuedArgs, out: &Output) -> Result<(), CliError> {
     match args.command {
-        IssuedCommand::List { filter } => list(&args.ca, filter, None, out),
-        IssuedCommand::Expiring { within, filter } => list(&args.ca, filter, Some(within), out),
+        IssuedCommand::List { filter } => list(&args.ca.connect()?, filter, out),
+        IssuedCommand::Expiring { within, filter } => expiring(&args.ca.connect()?, filter, within, out),
         IssuedCommand::Show { serial } => show(&args.ca, serial, out),
     }
 }
 
-fn list(ca: &CaArgs, filter: Filter, within: Option<Duration>, out: &Output) -> Result<(), CliError> {
+fn list(client: &Client, filter: Filter, out: &Output) -> Result<(), CliError> {
+    let limit = filter.limit;
+    listing::show(client, paths::ADMIN_ISSUED, &filter.query(), limit, out, (HEADERS, row(out)))
+}
+
+fn expiring(client: &Client, filter: Filter, within: Duration, out: &Output) -> Result<(), CliError> {
+    let newest = newest(client, &filter)?;
+    let limit = filter.limit;
+    let query = filter.query().with("expiring_within_seconds", Some(within.as_secs()));
+    let wanted = |issued: &Issued| newest.contains(&issued.serial);
+    listing::show_some(client, paths::ADMIN_ISSUED, &query, (limit, wanted), out, (HEADERS, row(out)))
+}
+
+/// The newest serial of every machine that may renew, or might if an operator let it.
+fn newest(client: &Client, filter: &Filter) -> Result<HashSet<String>, CliError> {
     let query = Query::default()
-        .with("spiffe_id", filter.spiffe_id)
-        .with("machine", filter.machine)
-        .with("status", filter.status)
-        .with("expiring_within_seconds", within.map(|within| within.as_secs()));
-    let row = |issued: &Issued| {
+        .with("spiffe_id", filter.spiffe_id.as_ref())
+        .with("machine", filter.machine.as_ref());
+    let mut serials = HashSet::new();
+    client.each(paths::ADMIN_MACHINES, &query, None, |machine: Machine| {
+        if !matches!(machine.status.as_str(), "removed" | "replaced" | "revoked") {
+            serials.insert(machine.pending.unwrap_or(machine.confirmed));
+        }
+        Ok(())
+    })?;
+    Ok(serials)
+}
+
+impl Filter {
+    fn query(self) -> Query {
+        Query::default()
+            .with("spiffe_id", self.spiffe_id)
+            .with("machine", self.machine)
+            .with("status", self.status)
+    }
+}
+
+const HEADERS: &[&str] = &["serial", "SPIFFE ID", "machine", "profile", "status", "ends"];
+
+fn row(out: &Output) -> impl Fn(&Issued) -> Vec<String> {
+    |issued| {
         vec![
             issued.serial.clone(),
             issued.spiffe_id.clone(),
@@ -88,9 +128,7 @@ fn list(ca: &CaArgs, filter: Filter, within: Option<Duration>, out: &Output) -> 
             issued.status.clone(),
             out.distance(&issued.not_after),
         ]
-    };
-    let headers: &[&str] = &["serial", "SPIFFE ID", "machine", "profile", "status", "ends"];
-    listing::show(&ca.connect()?, paths::ADMIN_ISSUED, &query, filter.limit, out, (headers, row))
+    }
 }
 
 fn show(ca: &CaArgs, serial: Serial, out: &Output) -> Result<(), CliError> {

@@ -33,6 +33,31 @@ pub(crate) fn show<T: DeserializeOwned + Serialize>(
     Ok(())
 }
 
+/// Shows the items of a list route that are `wanted`, up to `limit` of them.
+pub(crate) fn show_some<T: DeserializeOwned + Serialize>(
+    client: &Client,
+    path: &str,
+    query: &Query,
+    (limit, wanted): (Option<usize>, impl Fn(&T) -> bool),
+    out: &Output,
+    (headers, row): (&[&str], impl Fn(&T) -> Vec<String>),
+) -> Result<(), CliError> {
+    let limit = limit.unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    client.each(path, query, None, |item: T| {
+        if found.len() < limit && wanted(&item) {
+            found.push(item);
+        }
+        Ok(())
+    })?;
+    if out.is_json() {
+        out.json(&found);
+    } else {
+        out.table(headers, found.iter().map(row).collect());
+    }
+    Ok(())
+}
+
 /// The one item a list route gives for `name=value`.
 pub(crate) fn one<T: DeserializeOwned>(
     client: &Client,

@@ -2,13 +2,14 @@
 
 use clap::{Args, Subcommand};
 use countersign_api::{
+    ProblemCode,
     admin::{Machine, MachineAct, MachineActRequest},
     paths,
 };
 use countersign_identity::{MachineId, SpiffeId};
 
 use super::{
-    CaArgs, CliError, Output,
+    CaArgs, CliError, Client, Output,
     client::Query,
     listing,
     reach::{self, Act},
@@ -38,11 +39,11 @@ enum MachinesCommand {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
-    /// Show one machine.
+    /// Show one machine, or every machine of an identity.
     Show {
-        /// The machine's id, m-….
-        #[arg(value_name = "MACHINE")]
-        machine: MachineId,
+        /// The machine's id, m-…, or a SPIFFE ID for all its machines (with --json an array).
+        #[arg(value_name = "MACHINE|SPIFFE-ID", value_parser = machine_or_identity)]
+        target: String,
     },
     /// Refuse a machine every renewal until it is resumed.
     Suspend(Target),
@@ -93,7 +94,7 @@ pub(crate) fn run(args: MachinesArgs, out: &Output) -> Result<(), CliError> {
             let query = Query::default().with("spiffe_id", spiffe_id).with("status", status);
             listing::show(&args.ca.connect()?, paths::ADMIN_MACHINES, &query, limit, out, table(out))
         }
-        MachinesCommand::Show { machine } => show(&args.ca, &machine, out),
+        MachinesCommand::Show { target } => show(&args.ca, &target, out),
         MachinesCommand::Suspend(target) => {
             act(&args.ca, MachineAct::Suspend, ("suspend", "suspended"), &target, out)
         }
@@ -123,13 +124,45 @@ fn table(out: &Output) -> (&'static [&'static str], impl Fn(&Machine) -> Vec<Str
     (&["machine", "SPIFFE ID", "status", "profile", "last seen", "certificate ends"], row)
 }
 
-fn show(ca: &CaArgs, machine: &MachineId, out: &Output) -> Result<(), CliError> {
-    let id = machine.to_string();
-    let machine: Machine = listing::one(&ca.connect()?, paths::ADMIN_MACHINES, ("machine", &id), "machine")?;
+fn show(ca: &CaArgs, target: &str, out: &Output) -> Result<(), CliError> {
+    let client = ca.connect()?;
+    if target.parse::<SpiffeId>().is_ok() {
+        return show_all(&client, target, out);
+    }
+    let machine: Machine = listing::one(&client, paths::ADMIN_MACHINES, ("machine", target), "machine")?;
     if out.is_json() {
         out.json(&machine);
+    } else {
+        show_one(&machine, out);
+    }
+    Ok(())
+}
+
+fn show_all(client: &Client, id: &str, out: &Output) -> Result<(), CliError> {
+    let mut machines = Vec::new();
+    let query = Query::default().with("spiffe_id", Some(id));
+    client.each(paths::ADMIN_MACHINES, &query, None, |machine: Machine| {
+        machines.push(machine);
+        Ok(())
+    })?;
+    if machines.is_empty() {
+        return Err(CliError::refused(format_args!("no machine of {id} is known"))
+            .hint(format_args!("`countersign invite {id}` lets one enroll")));
+    }
+    if out.is_json() {
+        out.json(&machines);
         return Ok(());
     }
+    for (n, machine) in machines.iter().enumerate() {
+        if n > 0 {
+            out.line("");
+        }
+        show_one(machine, out);
+    }
+    Ok(())
+}
+
+fn show_one(machine: &Machine, out: &Output) {
     out.field("machine", &machine.machine);
     out.field("SPIFFE ID", &machine.spiffe_id);
     out.field("status", &machine.status);
@@ -142,7 +175,6 @@ fn show(ca: &CaArgs, machine: &MachineId, out: &Output) -> Result<(), CliError> 
     out.field("enrolled", out.when(&machine.enrolled));
     out.field("last seen", out.when(&machine.last_seen));
     out.field("ends", out.when(&machine.not_after));
-    Ok(())
 }
 
 fn act(
@@ -161,4 +193,15 @@ fn act(
         dry_run,
     };
     reach::perform(&act, &ca.connect()?, paths::ADMIN_MACHINES_ACT, request, out)
+        .map_err(|error| with_the_other_act(error, kind, &target.target))
+}
+
+/// Held and suspended look alike from outside, and each is taken back by an act of its own.
+fn with_the_other_act(error: CliError, kind: MachineAct, target: &str) -> CliError {
+    let other = match (kind, error.is(ProblemCode::MachineStatus)) {
+        (MachineAct::Approve, true) => "a suspension is taken back with `countersign machines resume",
+        (MachineAct::Resume, true) => "a hold is taken back with `countersign machines approve",
+        _ => return error,
+    };
+    error.hint(format_args!("{other} {target}`"))
 }

@@ -42,16 +42,17 @@ pub(crate) use output::Output;
 /// need to tell who calls.
 ///
 /// Commands that talk to a CA go through its unix socket; they find it in its configuration file. Exit codes: 0 done,
-/// 1 refused or failed, 2 wrong usage, 3 the CA could not be reached (try again later).
+/// 1 refused or failed, 2 wrong usage or a configuration file that is not valid, 3 the CA could not be reached (try again
+/// later).
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, propagate_version = false, subcommand_required = true)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     ca: CaArgs,
 
     /// Print JSON for programs instead of text for people. Default: text.
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true, help_heading = "Global options", display_order = 1001)]
     json: bool,
 
     #[command(subcommand)]
@@ -82,14 +83,29 @@ enum Command {
 /// Parses the arguments, runs the command, and turns its end into an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return not_run(&told),
+    };
     let out = Output::new(cli.json);
-    match run(cli.command, &out) {
+    match run(cli.command, &out).and_then(|()| out.finish()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             out.error(&error);
             error.exit_code()
         }
+    }
+}
+
+/// Help, the version, or what is wrong with the arguments.
+fn not_run(told: &clap::Error) -> ExitCode {
+    match told.print() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let error = output::unwritten(&error);
+            Output::new(false).error(&error);
+            error.exit_code()
+        }
+        _ => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(1)),
     }
 }
 
@@ -124,7 +140,8 @@ mod tests {
     fn commands() -> Vec<(String, clap::Command)> {
         fn walk(name: &str, command: &clap::Command, found: &mut Vec<(String, clap::Command)>) {
             found.push((name.to_owned(), command.clone().bin_name(name)));
-            for sub in command.get_subcommands() {
+            // Help on help says nothing new.
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
                 walk(&format!("{name} {}", sub.get_name()), sub, found);
             }
         }

@@ -1,6 +1,7 @@
 //! Everything the program prints: results on standard output, hints and errors on standard error.
 
 use std::{
+    cell::RefCell,
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
     time::SystemTime,
@@ -20,13 +21,15 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
 const ADVICE: Style = AnsiColor::Cyan.on_default();
 
-/// Where commands print. A broken pipe is not an error: `countersign issued list | head` ends quietly.
-#[derive(Clone, Copy, Debug)]
+/// Where commands print. The first result that could not be written is remembered, and makes the command fail at its end.
+/// A broken pipe is not an error: `countersign issued list | head` ends quietly.
+#[derive(Debug)]
 pub(crate) struct Output {
     json: bool,
     colour_out: bool,
     colour_err: bool,
     err_is_terminal: bool,
+    lost: RefCell<Option<io::Error>>,
 }
 
 impl Output {
@@ -38,6 +41,21 @@ impl Output {
             colour_out: wanted && io::stdout().is_terminal(),
             colour_err: wanted && io::stderr().is_terminal(),
             err_is_terminal: io::stderr().is_terminal(),
+            lost: RefCell::new(None),
+        }
+    }
+
+    /// Writes out what is still on its way, and says whether every result arrived.
+    pub(crate) fn finish(&self) -> Result<(), CliError> {
+        self.written(io::stdout().lock().flush());
+        self.lost.take().map_or(Ok(()), |error| Err(unwritten(&error)))
+    }
+
+    fn written(&self, result: io::Result<()>) {
+        if let Err(error) = result
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            self.lost.borrow_mut().get_or_insert(error);
         }
     }
 
@@ -48,12 +66,12 @@ impl Output {
 
     /// One line of the result.
     pub(crate) fn line(&self, text: impl Display) {
-        let _ = writeln!(io::stdout().lock(), "{text}");
+        self.written(writeln!(io::stdout().lock(), "{text}"));
     }
 
     /// Text of the result that brings its own line ends.
     pub(crate) fn text(&self, text: impl Display) {
-        let _ = write!(io::stdout().lock(), "{text}");
+        self.written(write!(io::stdout().lock(), "{text}"));
     }
 
     /// A heading over lines of the result.
@@ -87,6 +105,11 @@ impl Output {
     /// A hint for the person, on standard error.
     pub(crate) fn note(&self, text: impl Display) {
         let _ = writeln!(io::stderr().lock(), "{} {text}", paint(self.colour_err, ADVICE, "hint:"));
+    }
+
+    /// What is worth knowing beside the result, on standard error.
+    pub(crate) fn remark(&self, text: impl Display) {
+        let _ = writeln!(io::stderr().lock(), "{}", harmless(text));
     }
 
     /// How far long work has come: rewritten in place at a terminal, silent elsewhere.
@@ -167,6 +190,12 @@ impl Output {
             Err(_) => rfc3339.to_owned(),
         }
     }
+}
+
+/// Why a command fails though it did its work.
+pub(crate) fn unwritten(error: &io::Error) -> CliError {
+    CliError::failed(format_args!("cannot write to standard output: {error}"))
+        .hint("what the command changes at the CA may be done all the same; only its result was lost")
 }
 
 /// A JSON array written item by item.

@@ -33,6 +33,9 @@ enum PolicyCommand {
         file: PathBuf,
     },
     /// Say what an identity may do, and by which rules.
+    ///
+    /// Both answers, allowed and refused, are exit code 0; a policy that cannot be read, or a permission that no service
+    /// declares, is 1.
     Explain {
         /// The identity.
         #[arg(value_name = "SPIFFE-ID")]

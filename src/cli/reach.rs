@@ -73,16 +73,18 @@ fn show(reached: &ActResponse, done: impl std::fmt::Display, out: &Output) {
     for machine in &reached.machines {
         out.line(format_args!("{machine} {done}"));
     }
-    let serials = reached.serials.len();
-    if serials > 0 {
-        out.line(format_args!("live certificates reached: {serials}"));
-        for serial in &reached.serials {
-            out.line(format_args!("  {serial}"));
-        }
+    for serial in &reached.serials {
+        out.line(format_args!("certificate {serial} {done}"));
     }
-    if reached.machines.is_empty() && serials == 0 {
-        out.line("nothing live was reached");
-    }
+    out.line(format_args!(
+        "reached: {}, {}",
+        count(reached.machines.len(), "machine"),
+        count(reached.serials.len(), "live certificate")
+    ));
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn capitalised(word: &str) -> String {

@@ -179,7 +179,7 @@ fn export(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
             .map_err(|error| CliError::failed(format_args!("cannot write {}: {error}", file.display())))
     })?;
     to.finish()?;
-    out.note(format_args!("{} holds {count} registrations", file.display()));
+    out.remark(format_args!("{} holds {count} registrations", file.display()));
     Ok(())
 }
 

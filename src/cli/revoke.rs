@@ -2,13 +2,17 @@
 
 use clap::{Args, ValueEnum};
 use countersign_api::{
-    admin::{RevokeKind, RevokeRequest},
+    ProblemCode,
+    admin::{Page, RevokeKind, RevokeRequest},
     paths,
 };
-use countersign_identity::{KeyHash, Lineage};
+use countersign_identity::{KeyHash, Lineage, MachineId};
+use serde_json::Value;
 
 use super::{
-    CaArgs, CliError, Output, issued,
+    CaArgs, CliError, Client, Output,
+    client::Query,
+    issued,
     machines::machine_or_identity,
     reach::{self, Act},
 };
@@ -64,8 +68,35 @@ pub(crate) fn run(args: RevokeArgs, out: &Output) -> Result<(), CliError> {
         all,
         dry_run,
     };
-    reach::perform(&act, &args.ca.connect()?, paths::ADMIN_REVOKE, request, out)
+    let client = args.ca.connect()?;
+    reach::perform(&act, &client, paths::ADMIN_REVOKE, request, out).map_err(|error| {
+        match error.is(ProblemCode::NothingToRevoke) {
+            true => nothing_live(error, kind, &target, &client),
+            false => error,
+        }
+    })
 }
+
+/// Says so where the target is known and was revoked before.
+fn nothing_live(error: CliError, kind: RevokeKind, target: &str, client: &Client) -> CliError {
+    let (path, name) = match kind {
+        RevokeKind::Machine if target.parse::<MachineId>().is_ok() => (paths::ADMIN_MACHINES, "machine"),
+        RevokeKind::Machine => (paths::ADMIN_MACHINES, "spiffe_id"),
+        RevokeKind::Serial => (paths::ADMIN_ISSUED, "serial"),
+        RevokeKind::Lineage | RevokeKind::Key => return error.hint(NOT_AGAIN),
+    };
+    let found = client.query::<Page<Value>>(path, &Query::default().with(name, Some(target)));
+    let found = found.map(|page| page.items).unwrap_or_default();
+    let revoked = |item: &Value| item.get("status").and_then(Value::as_str) == Some("revoked");
+    if !found.is_empty() && found.iter().all(revoked) {
+        CliError::refused(format_args!("{target} is already revoked"))
+    } else {
+        error.hint(NOT_AGAIN)
+    }
+}
+
+const NOT_AGAIN: &str =
+    "what has expired or was revoked before is not revoked again; `countersign issued list` shows the rest";
 
 impl Kind {
     /// Checks the shape here, so that a typing mistake is a usage error and not an unknown target.

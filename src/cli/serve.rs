@@ -30,7 +30,7 @@ pub(crate) fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
         .map_err(|e| CliError::failed(format!("cannot start the runtime: {e}")))?;
     runtime.block_on(async {
         let server = http::Server::start(config, level).await.map_err(explain)?;
-        out.note(format!("{} is served at {}", server.trust_domain(), server.url()));
+        out.remark(format!("{} is served at {}", server.trust_domain(), server.url()));
         server.until_stopped().await.map_err(CliError::failed)
     })
 }

@@ -47,6 +47,95 @@ fn the_list_of_certificates_is_one_complete_array_with_serials_in_lower_case() {
 }
 
 #[test]
+fn what_expires_is_only_the_newest_certificate_of_each_machine() {
+    let place = Place::with_ca();
+    let old = place.enroll(WEB, "web").serial().to_string();
+    let expiring = |place: &Place| -> Vec<String> {
+        let rows = place.json(&["issued", "expiring", "--within", "24h"]);
+        rows.as_array().unwrap().iter().map(|row| row["serial"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(expiring(&place), [old.clone()]);
+    let new = place.renew("web").serial().to_string();
+    assert_eq!(expiring(&place), [new]);
+    assert!(place.run(&["issued", "list"]).done().contains(&old));
+    place.run(&["machines", "remove", WEB]).done();
+    assert_eq!(expiring(&place), Vec::<String>::new());
+}
+
+#[test]
+fn a_machine_is_shown_by_its_identity_too() {
+    let place = Place::with_ca();
+    place.run(&["registrations", "set", WEB, "--machines", "many"]).done();
+    let machines = [place.enroll(WEB, "one"), place.enroll(WEB, "two")];
+    let shown = place.run(&["machines", "show", WEB]).done();
+    assert!(machines.iter().all(|machine| shown.contains(&machine.machine().to_string())), "{shown}");
+    assert_eq!(place.json(&["machines", "show", WEB]).as_array().unwrap().len(), 2);
+    place.run(&["machines", "show", "spiffe://prod.example/nobody"]).fails(1, "no machine of");
+}
+
+#[test]
+fn an_act_that_does_not_fit_says_which_does() {
+    let place = Place::with_ca();
+    let machine = place.enroll(WEB, "web").machine().to_string();
+    place.run(&["machines", "suspend", &machine]).done();
+    place.run(&["machines", "approve", &machine]).fails(1, &format!("machines resume {machine}"));
+    let reached = place.run(&["revoke", "machine", WEB]).done();
+    assert!(reached.ends_with("reached: 1 machine, 1 live certificate\n"), "{reached}");
+    place.run(&["revoke", "machine", WEB]).fails(1, "is already revoked");
+    place.run(&["revoke", "machine", &machine]).fails(1, "is already revoked");
+}
+
+#[test]
+fn an_import_that_is_refused_names_the_line() {
+    let place = Place::with_ca();
+    let lines: String = (1..=50)
+        .map(|n| {
+            let name = if n == 37 { 12 } else { n };
+            format!("{{\"spiffe_id\":\"spiffe://prod.example/w/{n}\",\"dns\":[\"w{name}.example\"]}}\n")
+        })
+        .collect();
+    fs::write(place.path("lines"), lines).unwrap();
+    place
+        .run(&["registrations", "import", "lines"])
+        .fails(1, "refused: line 37, spiffe://prod.example/w/37: the name w12.example belongs to");
+    assert_eq!(place.json(&["registrations", "list"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_result_lost_on_a_full_disk_is_a_failure() {
+    let place = Place::with_ca();
+    for words in [
+        &["registrations", "set", WEB][..],
+        &["registrations", "export"],
+        &["bundle", "show"],
+        &["issued", "list", "--json"],
+        &["invite", WEB],
+        &["check"],
+    ] {
+        place.run_into_a_full_disk(words).fails(1, "cannot write to standard output");
+    }
+    place.run(&["registrations", "export", "/dev/full"]).fails(1, "cannot write /dev/full");
+    assert!(place.run(&["bundle", "export", "/dev/stdout"]).done().starts_with("-----BEGIN"));
+}
+
+#[test]
+fn check_of_a_stopped_ca_sees_a_lost_book_and_another_trust_domain() {
+    let mut place = Place::with_ca();
+    place.stop();
+    fs::remove_dir_all(place.path("ca-config/state/book")).unwrap();
+    let file = place.path("ca-config/countersign.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"prod.example\"", "\"other.example\"")).unwrap();
+    let end = place.run(&["check"]);
+    for said in
+        ["/book is missing", "is of spiffe://prod.example, the configuration says spiffe://other.example"]
+    {
+        assert!(end.out.contains(said), "{end:#?}");
+    }
+    end.fails(1, "checks failed");
+}
+
+#[test]
 fn several_machines_need_a_yes_or_all() {
     let place = Place::with_ca();
     place.run(&["registrations", "set", WEB, "--machines", "many"]).done();
@@ -75,7 +164,7 @@ fn a_target_that_does_not_exist_is_refused_and_a_misspelt_one_is_wrong_usage() {
     let place = Place::with_ca();
     place.run(&["machines", "show", "m-0000000000000000"]).fails(1, "m-0000000000000000");
     place.run(&["revoke", "machine", "m-0000000000000000"]).fails(1, "m-0000000000000000");
-    place.run(&["revoke", "serial", "spiffe://prod.example/web"]).fails(2, "wrong usage");
+    place.run(&["revoke", "serial", "spiffe://prod.example/web"]).fails(2, "usage: ");
     place.run(&["machines", "suspend", "web"]).fails(2, "web");
     place.run(&["registrations", "show", WEB]).fails(1, WEB);
 }

@@ -25,6 +25,7 @@ fn no_command_is_wrong_usage_and_help_is_not() {
     place.run(&["machines"]).fails(2, "Usage: countersign machines");
     place.run(&["invite", "not-an-id"]).fails(2, "a SPIFFE ID begins with spiffe://");
     assert!(place.run(&["--help"]).done().contains("0 done, 1 refused or failed"));
+    assert!(place.run(&["help", "machines"]).done().contains("Usage: countersign machines"));
 }
 
 #[test]
@@ -57,8 +58,8 @@ fn a_configuration_with_an_unknown_key_names_line_and_nearest_key() {
     let place = Place::empty();
     fs::write(place.path("c.toml"), "trust_domain = \"td\"\nlisen = \"127.0.0.1:1\"\n").unwrap();
     place.run(&["check", "--config", "c.toml"]).fails(1, "one check failed");
-    place.run(&["machines", "list", "--config", "c.toml"]).fails(1, "line 2, column 1");
-    place.run(&["machines", "list", "--config", "c.toml"]).fails(1, "did you mean `listen`?");
+    place.run(&["machines", "list", "--config", "c.toml"]).fails(2, "line 2, column 1");
+    place.run(&["machines", "list", "--config", "c.toml"]).fails(2, "did you mean `listen`?");
 }
 
 #[test]
@@ -144,8 +145,44 @@ fn inspect_never_shows_a_key_or_the_secret_of_an_invitation() {
     let shown = place.run(&["inspect", "invitation"]).done();
     assert!(shown.contains("https://ca.example:8443") && shown.contains(&"01".repeat(32)), "{shown}");
     assert!(!shown.contains("0123456789abcdef") && !shown.contains("MDEyMzQ1"), "{shown}");
+    let text = invitation.to_string();
+    assert_eq!(place.run(&["inspect", &text]).done(), shown);
+    let damaged = text.get(..text.len() - 3).unwrap();
+    let end = place.run(&["inspect", damaged]);
+    assert!(!end.err.contains(text.get(8..40).unwrap()) && end.out.is_empty(), "{end:?}");
+    end.fails(1, "the invitation is damaged");
     let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
     fs::write(place.path("key.pem"), key).unwrap();
     let shown = place.run(&["inspect", "key.pem"]).done();
     assert_eq!(shown, "The file holds a private key, not encrypted (it is not shown).\n");
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let place = Place::empty();
+    fs::write(place.path("p.toml"), POLICY).unwrap();
+    let explain = ["policy", "explain", "spiffe://prod.example/payments/api", "--file", "p.toml"];
+    place.run_into_a_full_disk(&explain).fails(1, "failed: cannot write to standard output: No space left");
+    place.run_into_a_full_disk(&["--help"]).fails(1, "failed: cannot write to standard output");
+}
+
+#[test]
+fn an_invitation_to_no_address_is_never_prepared() {
+    let place = Place::empty();
+    let init = ["init", "--trust-domain", "prod.example", "--dir", "ca"];
+    let with = |more: [&'static str; 2]| place.run(&[&init[..], &more].concat());
+    with(["--listen", "0.0.0.0:8443"])
+        .fails(2, "hint: say how machines reach this CA, such as --url https://ca");
+    with(["--url", "http://ca.prod.example:8443"]).fails(2, "usage: --url \"http://ca.prod.example:8443\"");
+    assert!(!place.path("ca").exists());
+}
+
+#[test]
+fn an_interrupted_quickstart_leaves_nothing_behind() {
+    let place = Place::empty();
+    let scratch = place.path("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let end = place.interrupt_quickstart(&scratch);
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0, "{end:?}");
+    end.fails(1, "failed: interrupted");
 }

@@ -100,6 +100,29 @@ impl Place {
         End::of(self.command(words).env(name, value))
     }
 
+    /// Runs the program with a standard output that takes nothing.
+    pub(crate) fn run_into_a_full_disk(&self, words: &[&str]) -> End {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let child = self.command(words).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        End::from(child.wait_with_output().unwrap())
+    }
+
+    /// Starts the quickstart, and sends it SIGTERM once its CA is being made in `scratch`.
+    pub(crate) fn interrupt_quickstart(&self, scratch: &Path) -> End {
+        let mut command = self.command(&["quickstart"]);
+        command.env("TMPDIR", scratch).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let patience = Instant::now() + Duration::from_secs(30);
+        let serving = |path: PathBuf| path.join("ca/serve.log").exists();
+        while !fs::read_dir(scratch).unwrap().flatten().any(|entry| serving(entry.path())) {
+            assert!(Instant::now() < patience, "the quickstart does not begin");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let killed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(killed.success());
+        End::from(child.wait_with_output().unwrap())
+    }
+
     /// What `countersign … --json` prints.
     pub(crate) fn json(&self, words: &[&str]) -> serde_json::Value {
         let words: Vec<_> = words.iter().copied().chain(["--json"]).collect();
@@ -115,6 +138,15 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The next certificate of the machine in the directory `name`.
+    pub(crate) fn renew(&self, name: &str) -> Identity {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let dir = countersign_agent::Dir::at(self.path(name));
+        runtime.block_on(countersign_agent::renew(&dir, &countersign_agent::RenewOptions::default())).unwrap()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.stop();
@@ -123,7 +155,10 @@ impl Drop for Place {
 
 impl End {
     fn of(command: &mut Command) -> Self {
-        let output = command.output().unwrap();
+        Self::from(command.output().unwrap())
+    }
+
+    fn from(output: std::process::Output) -> Self {
         Self {
             code: output.status.code().expect("the program ends by itself"),
             out: String::from_utf8(output.stdout).unwrap(),

@@ -2,20 +2,18 @@
 
 use std::{
     fs,
-    net::SocketAddr,
-    net::TcpListener,
-    path::{Path, PathBuf},
+    net::{IpAddr, SocketAddr, TcpListener},
 };
 
+use countersign_agent::Endpoint;
 use countersign_api::{
     admin::{Issuer, Page, Status},
     paths,
 };
-use countersign_identity::{Timestamp, TrustDomain};
+use countersign_identity::Timestamp;
 use countersign_verifier::{Usage, certificates_from_pem, provider};
-use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use super::{Findings, compare_clocks};
+use super::{Findings, compare_clocks, state};
 use crate::{
     cli::{
         CaArgs, Client,
@@ -25,24 +23,17 @@ use crate::{
         output::{distance, relative},
         verdict::verdict,
     },
-    config::{Config, StateDir},
-    service::{KeySet, Profiles},
+    config::Config,
+    service::Profiles,
 };
-
-/// Below this the book may soon be unable to grow.
-const DISK_LOW: u64 = 1 << 30;
-/// Below this the next backup or compaction may fill the disk.
-const DISK_EMPTY: u64 = 128 << 20;
 
 pub(super) fn check(ca: &CaArgs, now: Timestamp, findings: &mut Findings) {
     let Some(config) = configuration(ca, findings) else { return };
-    state(&config.state, findings);
-    keys(&config.state, &config.trust_domain, now, findings);
-    disk(config.state.path(), findings);
+    state::check(&config, now, findings);
     match Client::connect(&config.admin_socket()) {
         Ok(client) => {
             findings.good(format!("the CA answers on {}", config.admin_socket().display()));
-            running(&client, now, findings);
+            running(&client, &config, now, findings);
             doors(&config, now, findings);
         }
         Err(error) => {
@@ -80,68 +71,15 @@ fn configuration(ca: &CaArgs, findings: &mut Findings) -> Option<Config> {
     Some(config)
 }
 
-fn state(state: &StateDir, findings: &mut Findings) {
-    let mut secrets = vec![state.path().to_owned(), state.unlock()];
-    collect_keys(state.path(), &state.book(), &mut secrets);
-    findings.private(&secrets);
-}
-
-/// Files whose names say that they hold a key; the book has a check of its own when it is opened.
-fn collect_keys(dir: &Path, book: &Path, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path != book) {
-        if path.is_dir() {
-            collect_keys(&path, book, found);
-        } else if path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("key.pem")) {
-            found.push(path);
-        }
-    }
-}
-
-fn keys(state: &StateDir, trust_domain: &TrustDomain, now: Timestamp, findings: &mut Findings) {
-    let restore =
-        "put the state directory's files back from a backup, state/unlock from where it is kept apart";
-    let unlock = match fs::read(state.unlock()) {
-        Ok(unlock) => zeroize::Zeroizing::new(unlock),
-        Err(error) => {
-            findings.failed(format!("cannot read {}: {error}", state.unlock().display()), restore);
-            return;
-        }
-    };
-    match KeySet::open(state, trust_domain, &unlock, now) {
-        Ok(_) => findings.good("the online keys open and their certificates are there"),
-        Err(error) => findings.failed(error.to_string(), restore),
-    }
-}
-
-fn disk(state: &Path, findings: &mut Findings) {
-    let Ok(found) = statvfs(state) else { return };
-    let shown = state.display();
-    if found.f_flag.contains(StatVfsMountFlags::RDONLY) {
-        findings.failed(
-            format!("the file system of {shown} is read-only"),
-            "look for disk faults, then mount it read-write",
-        );
-        return;
-    }
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
-    let text = format!("{} MiB are free for {shown}", free >> 20);
-    match free {
-        0..DISK_EMPTY => findings.failed(text, "make room now: on a full disk the CA turns read-only"),
-        DISK_EMPTY..DISK_LOW => findings.warning(text, "make room: on a full disk the CA turns read-only"),
-        _ => findings.good(text),
-    }
-}
-
-fn running(client: &Client, now: Timestamp, findings: &mut Findings) {
+fn running(client: &Client, config: &Config, now: Timestamp, findings: &mut Findings) {
     match client.get::<Status>(paths::ADMIN_STATUS) {
         Ok(status) => show_status(&status, now, findings),
         Err(error) => findings.failed(format!("the CA does not say how it is: {error}"), "look at its log"),
     }
     match client.get::<Page<Issuer>>(paths::ADMIN_ISSUERS) {
         Ok(page) => match page.items.iter().find(|issuer| issuer.state == "signing") {
-            Some(issuer) => issuer_life(issuer, now, findings),
-            None => findings.failed("no issuer signs", "make one: countersign issuer rotate"),
+            Some(issuer) => issuer_life(issuer, &rotate(config), now, findings),
+            None => findings.failed("no issuer signs", rotate(config)),
         },
         Err(error) => {
             findings.failed(format!("the CA does not show its issuers: {error}"), "look at its log")
@@ -173,17 +111,24 @@ fn show_status(status: &Status, now: Timestamp, findings: &mut Findings) {
 }
 
 /// Warns at 50 and 25 percent of life, fails at 10: a rotation needs a person with the root's passphrase.
-fn issuer_life(issuer: &Issuer, now: Timestamp, findings: &mut Findings) {
-    const REMEDY: &str = "make a new one: countersign issuer rotate (needs the root's passphrase)";
+fn issuer_life(issuer: &Issuer, remedy: &str, now: Timestamp, findings: &mut Findings) {
     let end = issuer.not_after.parse().map_or_else(|_| issuer.not_after.clone(), |end| relative(end, now));
     let percent = issuer.life_left_percent;
     let text = format!("the issuer has {percent} % of its life left, until {end}");
     match percent {
-        0..=10 => findings.failed(text, format!("now: {REMEDY}")),
-        11..=25 => findings.warning(text, format!("soon: {REMEDY}")),
-        26..=50 => findings.warning(text, format!("plan for it: {REMEDY}")),
+        0..=10 => findings.failed(text, format!("now: {remedy}")),
+        11..=25 => findings.warning(text, format!("soon: {remedy}")),
+        26..=50 => findings.warning(text, format!("plan for it: {remedy}")),
         _ => findings.good(text),
     }
+}
+
+/// How to come by a new issuer.
+pub(super) fn rotate(config: &Config) -> String {
+    format!(
+        "make a new issuer: countersign issuer rotate --config {} (needs the root's passphrase)",
+        config.file.display()
+    )
 }
 
 /// The listeners of a running CA: does it show itself with its own name, under its own root?
@@ -199,7 +144,41 @@ fn doors(config: &Config, now: Timestamp, findings: &mut Findings) {
         },
         Err(error) => findings.failed(error.to_string(), "does the CA's log name another address?"),
     }
+    front_door(config, &listen, now, findings);
     ops(config.ops_listen, findings);
+}
+
+/// Whether the URL that invitations carry leads here. A CA that cannot reach itself by its own name may still be reached by
+/// others, so silence is a warning; somebody else's certificate is not.
+fn front_door(config: &Config, listen: &HostPort, now: Timestamp, findings: &mut Findings) {
+    let url = &config.url;
+    let Ok(endpoint) = url.parse::<Endpoint>() else { return };
+    if endpoint.host().parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
+        return findings.failed(
+            format!("invitations send machines to {url}, which is no address"),
+            format!("set url in {} to a name that machines can reach", config.file.display()),
+        );
+    }
+    let door = HostPort::new(endpoint.host().to_owned(), endpoint.port());
+    if door == *listen {
+        return;
+    }
+    match door.meet(provider()) {
+        Ok(met) => match server_identity(config, &met.chain, now) {
+            Ok(_) => findings.good(format!("{url}, which invitations carry, leads to this CA")),
+            Err(why) => findings.failed(
+                format!("{url}, which invitations carry, leads to somebody else: {why}"),
+                format!("correct url in {}, or the name's address", config.file.display()),
+            ),
+        },
+        Err(error) => findings.warning(
+            format!("{url}, which invitations carry, cannot be reached from here: {error}"),
+            format!(
+                "if machines cannot reach it either, correct url in {}, the name's address, or the firewall",
+                config.file.display()
+            ),
+        ),
+    }
 }
 
 fn server_identity(
@@ -272,7 +251,7 @@ mod tests {
             life_left_percent: percent,
         };
         let mut findings = Findings::default();
-        issuer_life(&issuer, Timestamp::from_unix(0), &mut findings);
+        issuer_life(&issuer, "rotate", Timestamp::from_unix(0), &mut findings);
         findings.0[0].state
     }
 

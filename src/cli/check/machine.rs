@@ -24,25 +24,41 @@ use crate::cli::{
     verdict::verdict,
 };
 
-const ENROLL_AGAIN: &str =
-    "enroll again with a new invitation: countersign-agent enroll --invitation INVITATION --dir DIR";
-const RENEW: &str = "countersign-agent run renews in time; countersign-agent renew does it once";
+/// How to begin again in `dir`; only the invitation is left to fill in.
+fn enroll_again(dir: &Path) -> String {
+    format!(
+        "enroll again with a new invitation: countersign-agent enroll --invitation INVITATION --dir {}",
+        dir.display()
+    )
+}
+
+fn renew(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "countersign-agent run --dir {dir} renews in time; countersign-agent renew --dir {dir} does it once"
+    )
+}
 
 pub(super) fn check(dir: &Path, now: Timestamp, findings: &mut Findings) {
     let identity = match Dir::at(dir).identity() {
         Ok(Some(identity)) => identity,
-        Ok(None) => return findings.failed(format!("nobody enrolled in {}", dir.display()), ENROLL_AGAIN),
-        Err(error) => return findings.failed(error.to_string(), error.hint().unwrap_or(ENROLL_AGAIN)),
+        Ok(None) => {
+            return findings.failed(format!("nobody enrolled in {}", dir.display()), enroll_again(dir));
+        }
+        Err(error) => {
+            let remedy = error.hint().map_or_else(|| enroll_again(dir), str::to_owned);
+            return findings.failed(error.to_string(), remedy);
+        }
     };
     findings.good(format!("{} is {} ({})", dir.display(), identity.spiffe_id(), identity.machine()));
     findings.private(&[dir.to_owned(), dir.join("svid.key")]);
     links(dir, findings);
-    times(&identity, now, findings);
+    times(dir, &identity, now, findings);
     last_attempt(dir, findings);
-    let Some((chain, roots)) = certificates(&identity, findings) else { return };
-    key_matches(&identity, &chain, findings);
-    roots_pinned(&identity, &roots, findings);
-    accepted(&chain, &roots, now, findings);
+    let Some((chain, roots)) = certificates(dir, &identity, findings) else { return };
+    key_matches(dir, &identity, &chain, findings);
+    roots_pinned(dir, &identity, &roots, findings);
+    accepted(dir, &chain, &roots, now, findings);
     authority(&identity, &roots, now, findings);
 }
 
@@ -57,17 +73,17 @@ fn links(dir: &Path, findings: &mut Findings) {
     } else {
         findings.failed(
             format!("{} cannot be read in {}", missing.join(", "), dir.display()),
-            "renew once, which puts the links back: countersign-agent renew",
+            format!("renew once, which puts the links back: countersign-agent renew --dir {}", dir.display()),
         );
     }
 }
 
-fn times(identity: &Identity, now: Timestamp, findings: &mut Findings) {
+fn times(dir: &Path, identity: &Identity, now: Timestamp, findings: &mut Findings) {
     let validity = identity.validity();
     let window = identity.window();
     match validity.state(now) {
         ValidityState::Expired { by } => {
-            findings.failed(format!("the certificate ended {} ago", duration::format(by)), ENROLL_AGAIN);
+            findings.failed(format!("the certificate ended {} ago", duration::format(by)), enroll_again(dir));
         }
         ValidityState::NotYet { by } => findings.failed(
             format!("the certificate is not valid for another {}", duration::format(by)),
@@ -79,7 +95,7 @@ fn times(identity: &Identity, now: Timestamp, findings: &mut Findings) {
                 relative(window.before, now),
                 relative(validity.not_after(), now)
             ),
-            format!("is the agent running? {RENEW}"),
+            format!("is the agent running? {}", renew(dir)),
         ),
         ValidityState::Current => findings.good(format!(
             "the certificate is valid until {}, to be renewed from {}",
@@ -93,14 +109,18 @@ fn last_attempt(dir: &Path, findings: &mut Findings) {
     let Ok(record) = Dir::at(dir).record() else { return };
     let Some(attempt) = record.last_attempt else { return };
     if let Some(error) = attempt.error {
-        let remedy = attempt.hint.unwrap_or_else(|| RENEW.to_owned());
+        let remedy = attempt.hint.unwrap_or_else(|| renew(dir));
         findings.warning(format!("the last attempt, at {}, ended with: {error}", attempt.time), remedy);
     }
 }
 
 type Certificates = Vec<CertificateDer<'static>>;
 
-fn certificates(identity: &Identity, findings: &mut Findings) -> Option<(Certificates, Certificates)> {
+fn certificates(
+    dir: &Path,
+    identity: &Identity,
+    findings: &mut Findings,
+) -> Option<(Certificates, Certificates)> {
     let read = |name: &str| -> Result<Certificates, String> {
         let path = identity.home().join(name);
         let text = fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
@@ -109,13 +129,13 @@ fn certificates(identity: &Identity, findings: &mut Findings) -> Option<(Certifi
     match read("svid.pem").and_then(|chain| Ok((chain, read("bundle.pem")?))) {
         Ok(both) => Some(both),
         Err(error) => {
-            findings.failed(error, ENROLL_AGAIN);
+            findings.failed(error, enroll_again(dir));
             None
         }
     }
 }
 
-fn key_matches(identity: &Identity, chain: &[CertificateDer<'static>], findings: &mut Findings) {
+fn key_matches(dir: &Path, identity: &Identity, chain: &[CertificateDer<'static>], findings: &mut Findings) {
     let path: PathBuf = identity.home().join("svid.key");
     let matching = PrivateKeyDer::from_pem_file(&path).map_err(|error| error.to_string()).and_then(|key| {
         CertifiedKey::from_der(chain.to_vec(), key, &provider()).map_err(|error| error.to_string())
@@ -123,25 +143,26 @@ fn key_matches(identity: &Identity, chain: &[CertificateDer<'static>], findings:
     match matching {
         Ok(_) => findings.good("the key belongs to the certificate"),
         Err(why) => {
-            findings.failed(format!("the key does not belong to the certificate: {why}"), ENROLL_AGAIN)
+            findings.failed(format!("the key does not belong to the certificate: {why}"), enroll_again(dir))
         }
     }
 }
 
-fn roots_pinned(identity: &Identity, roots: &[CertificateDer<'static>], findings: &mut Findings) {
+fn roots_pinned(dir: &Path, identity: &Identity, roots: &[CertificateDer<'static>], findings: &mut Findings) {
     let pin = identity.pin();
     if roots.iter().any(|root| <[u8; 32]>::from(Sha256::digest(root)) == pin.root_sha256) {
         findings.good("the bundle holds the root that the invitation named");
     } else {
         findings.failed(
             format!("bundle.pem lacks the root that the invitation named (SHA-256 {})", pin.fingerprint()),
-            ENROLL_AGAIN,
+            enroll_again(dir),
         );
     }
 }
 
 /// What a service says when this machine calls it, and the other way round.
 fn accepted(
+    dir: &Path,
     chain: &[CertificateDer<'static>],
     roots: &[CertificateDer<'static>],
     now: Timestamp,
@@ -154,7 +175,7 @@ fn accepted(
     });
     match verdicts {
         Ok(_) => findings.good("others in the trust domain accept the certificate"),
-        Err(why) => findings.failed(format!("others refuse the certificate: {why}"), RENEW),
+        Err(why) => findings.failed(format!("others refuse the certificate: {why}"), renew(dir)),
     }
 }
 

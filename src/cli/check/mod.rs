@@ -14,6 +14,7 @@ use super::{CaArgs, CliError, Output};
 
 mod authority;
 mod machine;
+mod state;
 
 /// Check this CA, or a machine's directory: clock, configuration, files, keys, disk, reachability, expiry.
 ///

@@ -77,13 +77,19 @@ impl Caller {
     }
 }
 
-/// With TLS 1.3 a refused client learns it at its first read, so the alert is inside the HTTP error.
-fn reason(error: hyper::Error) -> String {
-    let mut deepest: &dyn std::error::Error = &error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
+/// With TLS 1.3 a refused client learns it at its first read, so the alert is deep inside the HTTP error; and the closing
+/// connection may overtake it.
+fn reason(error: impl std::error::Error + 'static) -> String {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(one) = next {
+        if let Some(tls) = one.downcast_ref::<rustls::Error>() {
+            return tls.to_string();
+        }
+        // What an I/O error wraps is not always its source.
+        let wrapped = one.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = wrapped.map(|inner| inner as _).or_else(|| one.source());
     }
-    deepest.to_string()
+    "connection closed by the ledger".to_owned()
 }
 
 /// The detail of a problem document, or the text itself.

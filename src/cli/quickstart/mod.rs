@@ -3,6 +3,7 @@
 
 mod authority;
 mod caller;
+mod interruption;
 mod ledger;
 mod story;
 mod stranger;
@@ -15,7 +16,7 @@ use super::{CliError, Output};
 use story::Story;
 
 /// Show everything in a scratch directory: a CA, machines that enroll and renew, a service that lets one in and turns
-/// another away, and attempts that must fail. Takes a few seconds and leaves nothing behind.
+/// another away, and attempts that must fail. Takes a few seconds and leaves nothing behind, also when it is interrupted.
 #[derive(Debug, Args)]
 pub(crate) struct QuickstartArgs {
     /// Leave everything running until Ctrl-C, and say what to try. Default: stop and remove it.

@@ -18,6 +18,7 @@ use tokio::{runtime::Runtime, task::JoinHandle};
 use super::{
     authority::Authority,
     caller::{Answer, Caller},
+    interruption::Interruption,
     ledger::Ledger,
     stranger::Stranger,
 };
@@ -33,6 +34,7 @@ pub(super) struct Story<'a> {
     dir: PathBuf,
     trust_domain: TrustDomain,
     runtime: Runtime,
+    interruption: Interruption,
     authority: Authority,
     held: u32,
 }
@@ -45,9 +47,13 @@ impl<'a> Story<'a> {
             .enable_all()
             .build()
             .map_err(|e| CliError::failed(format!("cannot start the runtime: {e}")))?;
+        let interruption = Interruption::watch(&runtime)?;
         out.step("A certificate authority");
-        let authority = Authority::start(&dir.join("ca"), &trust_domain)?;
-        let mut story = Self { out, dir, trust_domain, runtime, authority, held: 0 };
+        let started = Authority::start(&dir.join("ca"), &trust_domain);
+        // A terminal interrupts the CA as well, whose end is then no fault of its own.
+        interruption.check()?;
+        let authority = started?;
+        let mut story = Self { out, dir, trust_domain, runtime, interruption, authority, held: 0 };
         story.hold(format!(
             "{} has a root and an issuer, and serves at {}",
             story.trust_domain,
@@ -61,15 +67,31 @@ impl<'a> Story<'a> {
         self.held
     }
 
-    /// Tells the whole story; the first step that does not hold ends it.
+    /// Tells the whole story; the first step that does not hold ends it, and so does a signal.
     pub(super) fn tell(&mut self) -> Result<(), CliError> {
+        let end = self.steps();
+        self.interruption.check()?;
+        end
+    }
+
+    /// Waits for `what`, unless a signal comes before.
+    fn wait<F: Future>(&self, what: F) -> Result<F::Output, CliError> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.interruption.come() => Err(Interruption::error()),
+                done = what => Ok(done),
+            }
+        })
+    }
+
+    fn steps(&mut self) -> Result<(), CliError> {
         self.out.step("Three machines enroll, each with a one-time invitation");
         for name in ["ledger", "payments", "reporting"] {
             let identity = self.enroll(name)?;
             self.hold(format!("{} is machine {}", identity.spiffe_id(), identity.machine()));
         }
-        let ledger =
-            self.runtime.block_on(Ledger::start(&self.home("ledger"), &self.trust_domain, &policy()))?;
+        let ledger = self.wait(Ledger::start(&self.home("ledger"), &self.trust_domain, &policy()))??;
         self.calls(&ledger)?;
         self.strangers(&ledger)?;
         self.renewal(&ledger)?;
@@ -86,7 +108,7 @@ impl<'a> Story<'a> {
             ("reporting reads", &reporting, Method::GET, StatusCode::OK),
             ("reporting writes", &reporting, Method::POST, StatusCode::FORBIDDEN),
         ] {
-            let answer = self.runtime.block_on(caller.call(method, "/entries")).map_err(CliError::failed)?;
+            let answer = self.wait(caller.call(method, "/entries"))?.map_err(CliError::failed)?;
             self.expect_status(name, &answer, expected)?;
         }
         Ok(())
@@ -105,11 +127,11 @@ impl<'a> Story<'a> {
     fn strangers(&mut self, ledger: &Ledger) -> Result<(), CliError> {
         self.out.step("Nobody gets in without a certificate of this trust domain");
         let nobody = self.caller_as(None, ledger)?;
-        let answer = self.runtime.block_on(nobody.call(Method::GET, "/entries"));
+        let answer = self.wait(nobody.call(Method::GET, "/entries"))?;
         self.expect_refused("a call without a certificate", answer)?;
         let stranger = Stranger::new()?;
         let impostor = self.caller_as(Some(stranger.identity(&self.id("payments")?)?), ledger)?;
-        let answer = self.runtime.block_on(impostor.call(Method::GET, "/entries"));
+        let answer = self.wait(impostor.call(Method::GET, "/entries"))?;
         self.expect_refused("another CA's certificate for payments", answer)
     }
 
@@ -156,10 +178,10 @@ impl<'a> Story<'a> {
         let mut invitation = self.authority.invite(&self.id("late")?)?;
         let pretended = self.id("countersign/ca")?;
         let stranger = Stranger::new()?;
-        let address = self.runtime.block_on(stranger.listen(&pretended))?;
+        let address = self.wait(stranger.listen(&pretended))??;
         invitation.url = format!("https://{address}");
         let options = EnrollOptions::new(invitation, self.home("late"));
-        match self.runtime.block_on(countersign_agent::enroll(&options)) {
+        match self.wait(countersign_agent::enroll(&options))? {
             Err(error) if error.kind() == ErrorKind::Refused => {
                 self.hold("a wrong CA is refused before anything secret is said");
                 self.out.detail(error);
@@ -186,7 +208,7 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// Leaves everything as it is until Ctrl-C.
+    /// Leaves everything as it is until Ctrl-C or SIGTERM.
     pub(super) fn keep(&self) -> Result<(), CliError> {
         let config = self.authority.config().display();
         let home = self.home("payments");
@@ -202,13 +224,14 @@ impl<'a> Story<'a> {
         ] {
             self.out.line(format!("    {line}"));
         }
-        self.runtime.block_on(tokio::signal::ctrl_c()).map_err(CliError::failed)
+        self.runtime.block_on(self.interruption.come());
+        Ok(())
     }
 
     fn enroll(&self, name: &str) -> Result<Identity, CliError> {
         let invitation = self.authority.invite(&self.id(name)?)?;
         let options = EnrollOptions::new(invitation, self.home(name));
-        self.runtime.block_on(countersign_agent::enroll(&options)).map_err(CliError::failed)
+        self.wait(countersign_agent::enroll(&options))?.map_err(CliError::failed)
     }
 
     fn renew(&self, name: &str) -> Result<Identity, AgentError> {
