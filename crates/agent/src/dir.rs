@@ -8,8 +8,8 @@
 //! D/status.json  D/.lock
 //! ```
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::attempt::Record;
@@ -17,6 +17,8 @@ use crate::durable;
 use crate::error::AgentError;
 use crate::generation::{self, Publication};
 use crate::identity::{Identity, Meta};
+use crate::lock;
+use crate::owner;
 use crate::pending::{self, PendingKey, Purpose};
 use crate::stages::{Stage, Stages};
 
@@ -89,7 +91,8 @@ impl Dir {
     /// Takes the directory for one issuance, making it if need be. Only the holder writes.
     pub(crate) fn hold(&self) -> Result<Held<'_>, AgentError> {
         durable::make_dir(&self.path)?;
-        let lock = lock(&self.path.join(".lock"), || {
+        owner::check(&self.path)?;
+        let lock = lock::take(&self.path.join(".lock"), || {
             AgentError::failed(format!("{} is in use by another countersign-agent", self.path.display()))
                 .with_hint("wait until it has finished, or stop it, and run the command again")
         })?;
@@ -98,29 +101,11 @@ impl Dir {
 
     /// Takes the place of the one `run` of this directory.
     pub(crate) fn hold_for_run(&self) -> Result<File, AgentError> {
-        lock(&self.path.join(".run.lock"), || {
+        owner::check(&self.path)?;
+        lock::take(&self.path.join(".run.lock"), || {
             AgentError::failed(format!("another `countersign-agent run` keeps {}", self.path.display()))
                 .with_hint("one is enough; send it SIGHUP to renew now")
         })
-    }
-}
-
-/// An advisory lock that the kernel releases when its holder ends, however it ends.
-fn lock(path: &Path, taken: impl FnOnce() -> AgentError) -> Result<File, AgentError> {
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(|error| AgentError::file("open the lock", path, &error))?;
-    match file.try_lock() {
-        Ok(()) => {
-            // For people who look: nobody reads the number back, so a failure to write it is of no account.
-            let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => Err(taken()),
-        Err(TryLockError::Error(error)) => Err(AgentError::file("lock", path, &error)),
     }
 }
 
@@ -223,6 +208,8 @@ impl Held<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -237,8 +224,35 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_others_may_write_in_is_not_held() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = Dir::at(scratch.path());
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        for error in [dir.hold().unwrap_err(), dir.hold_for_run().unwrap_err()] {
+            assert!(error.to_string().contains("mode 0777"), "{error}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is made there");
+    }
+
+    #[test]
+    fn links_in_the_place_of_the_locks_are_not_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = Dir::at(scratch.path().join("identity"));
+        drop(dir.hold().unwrap());
+        let precious = scratch.path().join("precious");
+        fs::write(&precious, "keep me").unwrap();
+        fs::remove_file(dir.path().join(".lock")).unwrap();
+        for name in [".lock", ".run.lock"] {
+            std::os::unix::fs::symlink(&precious, dir.path().join(name)).unwrap();
+        }
+        for error in [dir.hold().unwrap_err(), dir.hold_for_run().unwrap_err()] {
+            assert!(error.to_string().contains("is a link"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(precious).unwrap(), "keep me");
+    }
+
+    #[test]
     fn a_directory_is_made_for_its_owner_only() {
-        use std::os::unix::fs::PermissionsExt as _;
         // Invariant 8.
         let scratch = tempfile::tempdir().unwrap();
         let dir = Dir::at(scratch.path().join("identity"));
