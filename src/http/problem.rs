@@ -68,7 +68,7 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         }
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        C::KeyInUse | C::LineageMoved | C::RegistrationDiffers | C::NameTaken => StatusCode::CONFLICT,
+        C::KeyInUse | C::KeyRevoked | C::RegistrationChanged | C::LineageMoved | C::RegistrationDiffers | C::NameTaken => StatusCode::CONFLICT,
         C::MachineStatus | C::SeveralMachines | C::ReloadRefused | C::IssuerRefused => StatusCode::CONFLICT,
         C::BodyTooLarge | C::CsrTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -107,7 +107,7 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::CsrNamesRefused => {
             "leave names and extensions out of the request: they come from the registration"
         }
-        C::KeyInUse => "make a new key for each renewal",
+        C::KeyInUse | C::KeyRevoked => "make a new key for each renewal",
         C::LineageMoved => "renew with the newest certificate",
         C::TooManyPending => "present the newest certificate before asking for another",
         C::RegistrationGone => "an operator removed or ended the registration of this identity",

@@ -92,6 +92,8 @@ codes! {
     KeyKindRefused = "key_kind_refused",
     /// The key is already in an unexpired certificate, or is a key of the CA.
     KeyInUse = "key_in_use",
+    /// The key was revoked by an operator.
+    KeyRevoked = "key_revoked",
     /// Not an invitation: wrong prefix, checksum or content.
     InvitationMalformed = "invitation_malformed",
     /// No such invitation was ever made here, or it was swept away.
@@ -138,6 +140,8 @@ codes! {
     RegistrationUnknown = "registration_unknown",
     /// The registration was removed or has ended: nothing more is issued under it.
     RegistrationGone = "registration_gone",
+    /// The registration changed while the request was under way.
+    RegistrationChanged = "registration_changed",
     /// The registration exists with other values.
     RegistrationDiffers = "registration_differs",
     /// The registration's values break a rule.

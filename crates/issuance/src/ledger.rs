@@ -6,6 +6,7 @@ use std::sync::Arc;
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use thiserror::Error;
 
+use crate::dns_name::DnsName;
 use crate::signer::BoxFuture;
 
 /// The book, as the corridor sees it.
@@ -34,6 +35,8 @@ pub struct Intent {
     pub(crate) profile: Arc<str>,
     pub(crate) issuer: KeyHash,
     pub(crate) time: Timestamp,
+    pub(crate) dns: Arc<[DnsName]>,
+    pub(crate) ip: Arc<[IpAddr]>,
     pub(crate) act: Act,
 }
 
@@ -90,6 +93,18 @@ impl Intent {
     #[must_use]
     pub const fn time(&self) -> Timestamp {
         self.time
+    }
+
+    /// The DNS names in the certificate, as the registration gave them when it was approved.
+    #[must_use]
+    pub fn dns(&self) -> &[DnsName] {
+        &self.dns
+    }
+
+    /// The addresses in the certificate, likewise.
+    #[must_use]
+    pub fn ip(&self) -> &[IpAddr] {
+        &self.ip
     }
 
     /// What the caller does by it.
@@ -193,6 +208,12 @@ pub enum LedgerRefusal {
     /// The registration no longer exists or has ended.
     #[error("the registration of this identity no longer stands")]
     RegistrationGone,
+    /// The registration changed between the approval and this moment.
+    #[error("the registration of this identity has just changed, ask again")]
+    RegistrationChanged,
+    /// The key was revoked.
+    #[error("this key was revoked, generate a new one")]
+    KeyRevoked,
     /// More pending certificates were superseded in this window than a machine may.
     #[error("too many certificates were requested and never presented, present the newest one first")]
     TooManyPending,
@@ -222,6 +243,8 @@ impl LedgerRefusal {
             LedgerRefusal::MachineReplaced => "machine_replaced",
             LedgerRefusal::CertificateRevoked => "certificate_revoked",
             LedgerRefusal::RegistrationGone => "registration_gone",
+            LedgerRefusal::RegistrationChanged => "registration_changed",
+            LedgerRefusal::KeyRevoked => "key_revoked",
             LedgerRefusal::TooManyPending => "too_many_pending",
             // Neither is the caller's doing: 18 random octets met twice, or a service passed the wrong act.
             LedgerRefusal::SerialTaken | LedgerRefusal::ActMismatch => "internal",

@@ -1,11 +1,13 @@
 //! A certificate that is ready to be recorded
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use countersign_identity::{KeyHash, Lineage, Serial, SpiffeId, Timestamp, Validity};
 
 use crate::approval::{Approved, ForWhom, House};
 use crate::der::oid;
+use crate::dns_name::DnsName;
 use crate::ledger::{Act, Intent, Ledger, LedgerError, LedgerRefusal};
 use crate::lint::{Expectation, LeafExpectation, LintError, judge_leaf};
 use crate::recorded::Recorded;
@@ -24,6 +26,8 @@ pub struct Prepared {
     issuer: IssuerKey,
     time: Timestamp,
     for_whom: ForWhom,
+    dns: Vec<DnsName>,
+    ip: Vec<IpAddr>,
 }
 
 /// Whose signature the bytes name.
@@ -73,6 +77,8 @@ impl Approved {
             },
             time: self.time,
             for_whom: self.for_whom,
+            dns: self.dns,
+            ip: self.ip,
         })
     }
 
@@ -118,6 +124,8 @@ impl Prepared {
             profile: self.profile,
             issuer: self.issuer.hash,
             time: self.time,
+            dns: self.dns.into(),
+            ip: self.ip.into(),
             act,
         };
         ledger.record(intent.clone()).await?;

@@ -24,6 +24,8 @@ pub(crate) const LINEAGE: u8 = b'L';
 pub(crate) const ISSUANCE: u8 = b'S';
 /// The newest serial with a key.
 pub(crate) const KEY: u8 = b'K';
+/// Keys revoked for good, by hash.
+pub(crate) const KEY_REVOKED: u8 = b'k';
 /// Serials by hour and lineage: the list of a partition, and of a lineage within it.
 pub(crate) const ENDING: u8 = b'B';
 /// Revoked and suspended serials by hour and serial.
@@ -85,6 +87,10 @@ pub(crate) fn machines_of(id: &SpiffeId) -> Key {
 
 pub(crate) fn machine_of(id: &SpiffeId, machine: MachineId) -> Key {
     key(MACHINE_OF, &[id.as_str().as_bytes(), &[0], machine.as_bytes()])
+}
+
+pub(crate) fn revoked_key(key_hash: &KeyHash) -> Key {
+    key(KEY_REVOKED, &[key_hash.as_bytes()])
 }
 
 pub(crate) fn lineage(lineage: Lineage) -> Key {

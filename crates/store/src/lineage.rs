@@ -10,7 +10,7 @@ use countersign_issuance::{Act, Intent, LedgerError, LedgerRefusal, Registration
 use crate::events::{self, Event};
 use crate::issuances::{self, Issuance};
 use crate::machines::{Machine, Step};
-use crate::revocation::Cause;
+use crate::revocation::{self, Cause};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{enrollment, keys, registrations, renewal};
@@ -86,11 +86,18 @@ pub(crate) fn standing_registration(rows: &impl Rows, intent: &Intent) -> Result
     if ended || registration.profile != intent.profile() {
         return Err(LedgerRefusal::RegistrationGone.into());
     }
+    // A name that was taken away meanwhile may be another identity's by now.
+    if *registration.dns != *intent.dns() || *registration.ip != *intent.ip() {
+        return Err(LedgerRefusal::RegistrationChanged.into());
+    }
     Ok(registration)
 }
 
-/// Invariant 5: a new key, equal to no key of an unexpired certificate.
+/// Invariant 5: a new key, equal to no key of an unexpired certificate, and to none that was revoked, ever.
 pub(crate) fn refuse_used_key(rows: &impl Rows, intent: &Intent) -> Result<(), LedgerError> {
+    if revocation::is_key_revoked(rows, &intent.key_hash())? {
+        return Err(LedgerRefusal::KeyRevoked.into());
+    }
     match issuances::use_of_key(rows, &intent.key_hash(), intent.time())? {
         Some(_) => Err(LedgerRefusal::KeyInUse.into()),
         None => Ok(()),

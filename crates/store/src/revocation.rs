@@ -165,7 +165,16 @@ pub(crate) fn revoke(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<Revoked, StoreError> {
-    let plan = plan(tx, target, now)?;
+    let plan = match (plan(tx, target, now), target) {
+        // A key that leaked is refused from now on, whether it has a live certificate or not.
+        (Err(StoreError::Refused(Refusal::NothingToRevoke { .. })), Target::Key(_)) => Plan::default(),
+        (plan, _) => plan?,
+    };
+    if let Target::Key(key) = target {
+        tx.put(keys::revoked_key(key), &now.unix())?;
+        let event = Event::new("key.revoked", now).actor(actor).text("key", key);
+        events::append(tx, event.reason(reason))?;
+    }
     let revoked = plan.summary();
     for machine in &plan.machines {
         let mut machine = machine.clone();
@@ -181,6 +190,12 @@ pub(crate) fn revoke(
     }
     trust::advance(tx)?;
     Ok(revoked)
+}
+
+/// Whether an operator has revoked this key.
+pub(crate) fn is_key_revoked(rows: &impl Rows, key: &KeyHash) -> Result<bool, StoreError> {
+    let since: Option<i64> = rows.record(&keys::revoked_key(key))?;
+    Ok(since.is_some())
 }
 
 /// Revokes one certificate for good. The caller writes the event and advances the trust sequence.

@@ -140,6 +140,19 @@ pub(crate) async fn a_key_of_an_unexpired_certificate_is_refused(book: &Book) {
     assert!(book.issuance(agent.serial).unwrap().is_some(), "an expired one stands in nobody's way");
 }
 
+/// Invariant 3: a name taken away between the approval and the record is not certified.
+pub(crate) async fn a_registration_that_lost_a_name_since_the_approval_is_refused(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let mut wide = registration("/payments");
+    wide.dns = vec!["a.example".parse().unwrap(), "b.example".parse().unwrap()];
+    let agent = desk.enroll(&wide).await;
+    let mut narrow = wide.clone();
+    narrow.dns.pop();
+    book.import_registrations(vec![narrow], false, crate::agent::OPERATOR, noon()).await.unwrap();
+    let late = desk.ask(&agent, &key(), serial()).await.err();
+    assert_eq!(late, Some(refused(LedgerRefusal::RegistrationChanged)));
+}
+
 /// Invariant 2.
 pub(crate) async fn a_serial_is_never_given_twice(book: &Book) {
     let desk = Desk { book, now: noon() };

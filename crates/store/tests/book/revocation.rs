@@ -85,6 +85,30 @@ pub(crate) async fn what_is_unknown_or_expired_cannot_be_revoked(book: &Book) {
     assert_eq!(none, StoreError::Refused(Refusal::MachineUnknown { id: stranger }));
 }
 
+/// Invariant 5: a key that leaked is dead, however old its last certificate is.
+pub(crate) async fn a_revoked_key_is_never_certified_again(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let agent = desk.enroll(&registration("/payments")).await;
+    desk.revoke(Target::Key(crate::house::key_hash(&agent.key))).await;
+    let later = desk.at(noon() + HOUR * 2);
+    let other = registration("/web");
+    let hash = later.invite(&other, 1).await;
+    let again = later.enroll_by(&other, hash, agent.key).await.err();
+    assert_eq!(again, Some(refused(LedgerRefusal::KeyRevoked)));
+
+    let unseen = crate::house::key();
+    let nothing = book.revoke(
+        Target::Key(crate::house::key_hash(&unseen)),
+        "leaked".into(),
+        false,
+        OPERATOR,
+        later.now,
+    );
+    assert!(nothing.await.unwrap().serials.is_empty());
+    let refused_key = later.enroll_by(&other, hash, unseen).await.err();
+    assert_eq!(refused_key, Some(refused(LedgerRefusal::KeyRevoked)), "a key nobody has used yet");
+}
+
 pub(crate) async fn a_suspended_machine_is_listed_until_it_resumes(book: &Book) {
     let desk = Desk { book, now: noon() };
     let mut agent = desk.enroll(&registration("/payments")).await;
