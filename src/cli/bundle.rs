@@ -27,7 +27,7 @@ pub(crate) struct BundleArgs {
 enum BundleCommand {
     /// Print the trust bundle: PEM, or with --json a SPIFFE bundle (JWKS).
     Show,
-    /// Save the trust bundle to a file, replacing one in one step: PEM, or with --json a SPIFFE bundle (JWKS).
+    /// Save the trust bundle to a file, replacing it in one step: PEM, or with --json a SPIFFE bundle (JWKS).
     Export {
         /// The file; `-` is standard output.
         #[arg(value_name = "FILE")]

@@ -21,7 +21,10 @@ pub(crate) struct IssuerArgs {
 enum IssuerCommand {
     /// List the issuers of this CA: the one that signs, and older ones that are still trusted.
     List(ListArgs),
-    /// Make a new issuer for 90 days, and a new trust signer, while the CA serves; the old one stays trusted until it ends.
+    /// Make a new issuer for 90 days, and a new trust signer; the old one stays trusted until it ends.
+    ///
+    /// A running CA takes it up at once, a stopped one at its next start; one whose issuer has ended starts again only after
+    /// this. Run it as the CA's user, or as root.
     Rotate(RotateArgs),
 }
 
@@ -66,7 +69,13 @@ fn rotate(args: &RotateArgs, out: &Output) -> Result<(), CliError> {
     block_on(service::rotate_issuer(&config, &passphrase, &entropy, &SystemClock))?
         .map_err(CliError::failed)?;
     let Some((before, client)) = running else {
-        out.success("a new issuer is made; the CA is not running and signs with it from its next start on");
+        if out.is_json() {
+            out.json(&serde_json::json!({ "taken_up": "at the next start" }));
+        } else {
+            out.success(
+                "a new issuer is made; the CA is not running and signs with it from its next start on",
+            );
+        }
         return Ok(());
     };
     let page: Page<Issuer> = client.post(paths::ADMIN_ISSUERS_ADOPT, &serde_json::json!({}))?;

@@ -138,8 +138,12 @@ fn check(file: &Path, out: &Output) -> Result<(), CliError> {
         return Ok(());
     }
     let failed = failures.len();
-    Err(CliError::refused(format_args!("{failed} of the expectations in {} failed", file.display()))
-        .hint("`countersign policy explain` shows which rules are about an identity"))
+    Err(CliError::refused(format_args!("{failed} of the expectations in {} failed", file.display())).hint(
+        format_args!(
+            "`countersign policy explain SPIFFE-ID --file {}` shows which rules are about an identity",
+            file.display()
+        ),
+    ))
 }
 
 fn explain(policy: &Policy, id: &SpiffeId, now: Timestamp, out: &Output) -> Result<(), CliError> {

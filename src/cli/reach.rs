@@ -76,10 +76,15 @@ fn show(reached: &ActResponse, done: impl std::fmt::Display, out: &Output) {
     for serial in &reached.serials {
         out.line(format_args!("certificate {serial} {done}"));
     }
+    // Acts on machines do not say which certificates they end.
+    let reached: Vec<_> = [(reached.machines.len(), "machine"), (reached.serials.len(), "live certificate")]
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| count(n, what))
+        .collect();
     out.line(format_args!(
-        "reached: {}, {}",
-        count(reached.machines.len(), "machine"),
-        count(reached.serials.len(), "live certificate")
+        "reached: {}",
+        if reached.is_empty() { "nothing".to_owned() } else { reached.join(", ") }
     ));
 }
 

@@ -159,7 +159,10 @@ fn remove(ca: &CaArgs, id: &SpiffeId, out: &Output) -> Result<(), CliError> {
         return Ok(());
     }
     out.line(format_args!("{id} is registered no more"));
-    out.note("its certificates end by themselves, at the latest at their next renewal; `countersign revoke` ends them now");
+    out.note(format_args!(
+        "its certificates end by themselves, at the latest at their next renewal; `countersign revoke machine {id}` ends \
+         them now"
+    ));
     Ok(())
 }
 

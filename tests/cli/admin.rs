@@ -54,7 +54,7 @@ fn what_expires_is_only_the_newest_certificate_of_each_machine() {
         let rows = place.json(&["issued", "expiring", "--within", "24h"]);
         rows.as_array().unwrap().iter().map(|row| row["serial"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(expiring(&place), [old.clone()]);
+    assert_eq!(expiring(&place), [old.as_str()]);
     let new = place.renew("web").serial().to_string();
     assert_eq!(expiring(&place), [new]);
     assert!(place.run(&["issued", "list"]).done().contains(&old));
