@@ -101,6 +101,12 @@ impl CrlStore {
         self.len() == 0
     }
 
+    /// How much memory the serial numbers take: 20 octets each.
+    #[must_use]
+    pub fn heap_octets(&self) -> usize {
+        self.held().map(|held| size_of_val(&*held.serials)).sum()
+    }
+
     /// When the first of the lists held needs its successor.
     #[must_use]
     pub fn next_update(&self) -> Option<Timestamp> {
@@ -133,7 +139,7 @@ impl CrlStore {
             if !covered.any() {
                 continue;
             }
-            if serial.is_some_and(|serial| held.serials.binary_search(&serial).is_ok()) {
+            if serial.is_some_and(|serial| held.lists(&serial)) {
                 return Standing::Revoked;
             }
             if now <= held.next_update {
@@ -145,9 +151,11 @@ impl CrlStore {
 }
 
 impl Revocation for CrlStore {
-    /// Always no: [`standing`](Revocation::standing) has been asked, about the leaf as about everything above it.
-    fn is_revoked(&self, _facts: &PeerFacts) -> bool {
-        false
+    /// For who asks again about a connection; a handshake has asked about the [`standing`](Revocation::standing).
+    fn is_revoked(&self, facts: &PeerFacts) -> bool {
+        let Some(serial) = padded(facts.serial_octets()) else { return false };
+        let mut of_key = self.by_key.get(&facts.issuer_key()).into_iter().flatten();
+        of_key.any(|held| held.lists(&serial) && held.speaks_for(facts.leaf_der()))
     }
 
     fn standing(&self, inquiry: &Inquiry<'_>) -> Standing {
@@ -190,6 +198,15 @@ impl Held {
             scope: crl.scope,
         };
         Ok((key, held))
+    }
+
+    fn lists(&self, serial: &PaddedSerial) -> bool {
+        self.serials.binary_search(serial).is_ok()
+    }
+
+    /// Whether the certificate is in its scope; one that cannot be read any more is.
+    fn speaks_for(&self, der: &[u8]) -> bool {
+        Certificate::read(der).map_or(true, |certificate| self.scope.covers(&certificate).any())
     }
 
     /// RFC 5280 §5.2.3: the higher number supersedes.

@@ -126,8 +126,10 @@ impl PathSearch<'_> {
         if found > CHAIN_LIMIT {
             return Err(ChainFault::TooLong { found, limit: CHAIN_LIMIT }.into());
         }
-        let end_entity =
-            EndEntityCert::try_from(der).map_err(|fault| PathFault::Malformed { what: fault.to_string() })?;
+        let end_entity = EndEntityCert::try_from(der).map_err(|error| match error {
+            webpki::Error::UnsupportedCriticalExtension => PathFault::Purpose { what: error.to_string() },
+            other => PathFault::Malformed { what: other.to_string() },
+        })?;
         let usage = match self.usage {
             Usage::Client => KeyUsage::client_auth(),
             Usage::Server => KeyUsage::server_auth(),
@@ -143,8 +145,27 @@ impl PathSearch<'_> {
         let (roots, judge) = (self.roots.anchors(), Some(&judge as _));
         match end_entity.verify_for_usage(algorithms, roots, above, at, usage, None, judge) {
             Ok(path) => Ok(key_hash(&path.issuer_spki())),
-            Err(error) => Err(fault(&error, own.into_inner())),
+            Err(error) => {
+                let own = own.into_inner().or_else(|| self.unreadable_to_others(&error, above));
+                Err(fault(&error, own))
+            }
         }
+    }
+
+    /// The signing certificate the path builder stumbled over without saying which.
+    fn unreadable_to_others(
+        &self,
+        error: &webpki::Error,
+        above: &[CertificateDer<'_>],
+    ) -> Option<ChainFault> {
+        if !matches!(error, webpki::Error::UnsupportedCriticalExtension) {
+            return None;
+        }
+        let rules = above.iter().filter_map(|der| Certificate::read(der).ok());
+        rules
+            .filter_map(|certificate| authority::judge(&certificate, Place::Between, self.rules).err())
+            .map(ChainFault::NotAnAuthority)
+            .next()
     }
 
     /// What path building leaves out of signing certificates, and everything about the root but its key and name.
@@ -200,6 +221,7 @@ fn fault(error: &webpki::Error, own: Option<ChainFault>) -> PathFault {
         Path::CertNotValidYet { time, not_before } => {
             ChainFault::NotYetValid { by: apart(*not_before, *time) }
         }
+        Path::UnsupportedCriticalExtension => own.unwrap_or_else(|| ChainFault::Other(error.to_string())),
         Path::EndEntityUsedAsCa => own.unwrap_or(ChainFault::NotAnAuthority(AuthorityRule::NotCa)),
         other => ChainFault::Other(other.to_string()),
     })

@@ -1,14 +1,23 @@
 //! Attacks on the verifier: each forged certificate is refused with its own reason, in calls and over real sockets.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "tests: a panic says where the fixture broke")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests: a panic says where the fixture broke"
+)]
 
+mod crls;
 mod front_door;
 mod gate;
 mod handshake;
 mod leaves;
+mod lists;
 mod live;
 mod paths;
 mod pinned;
+mod profile;
+mod resigned;
 mod robustness;
 #[cfg(feature = "axum")]
 mod serve;
