@@ -1,6 +1,11 @@
 //! The walls of the house (DESIGN §2, "Who may know whom"), held against the Cargo graph and the sources.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests: a panic says which wall is broken")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "tests: a panic says which wall is broken"
+)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

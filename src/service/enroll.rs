@@ -44,6 +44,7 @@ impl Ca {
                     LedgerRefusal::InvitationUsed
                     | LedgerRefusal::KeyInUse
                     | LedgerRefusal::LineageMoved
+                    | LedgerRefusal::RegistrationChanged
                     | LedgerRefusal::SerialTaken,
                 ))) if tries < TRIES => tries += 1,
                 other => return other,
@@ -56,16 +57,16 @@ impl Ca {
         let invitation = known.ok_or(LedgerError::Refused(LedgerRefusal::InvitationUnknown))?;
         let key = ProvenKey::from_csr(&enrollment.csr, self.algorithms())?;
         let before = self.book().redemption(hash, &key.key_hash())?;
+        let registration = self.standing_registration(&invitation)?;
         let keys = self.keys();
         match &before {
             Some(before) => {
-                if let Some(granted) = self.repeated(before)? {
+                if let Some(granted) = self.repeated(before, &registration)? {
                     return Ok(granted);
                 }
             }
             None => self.check_usable(&invitation)?,
         }
-        let registration = self.standing_registration(&invitation)?;
         let profile = self.profile(&registration.profile)?;
         let (machine, lineage) = match before {
             Some(before) => (before.machine, before.lineage),
@@ -83,7 +84,7 @@ impl Ca {
     }
 
     /// The certificate this key was given for this invitation.
-    fn repeated(&self, before: &Redemption) -> Result<Option<Granted>, Refused> {
+    fn repeated(&self, before: &Redemption, registration: &Registration) -> Result<Option<Granted>, Refused> {
         let Some(kept) = self.book().issuance(before.serial)? else { return Ok(None) };
         if kept.issuance.revoked.is_some() {
             let serial = before.serial.to_string();
@@ -92,7 +93,7 @@ impl Ca {
         if let Some(machine) = self.book().machine(before.machine)? {
             may_act(machine.status)?;
         }
-        self.granted_before(&self.keys(), before.machine, &kept)
+        self.granted_before(&self.keys(), before.machine, &kept, registration)
     }
 
     /// A first answer without a write; the book decides again in the step that counts.

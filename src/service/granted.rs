@@ -1,8 +1,12 @@
 //! What a machine takes home: a certificate, its issuer, and when to come back.
 
+use std::{net::IpAddr, sync::Arc};
+
 use countersign_identity::{MachineId, Timestamp, Validity};
-use countersign_issuance::Profile;
+use countersign_issuance::{Profile, Registration};
 use countersign_store::IssuedCertificate;
+
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{Ca, KeySet, Refused, pem};
 
@@ -42,16 +46,17 @@ impl Granted {
 }
 
 impl Ca {
-    /// The certificate of an earlier answer that may have been lost on the way, if it was kept and is still good.
+    /// The certificate of an earlier answer that may have been lost on the way, if it was kept, is still good, and has
+    /// the names the registration gives now (invariant 3).
     pub(super) fn granted_before(
         &self,
         keys: &KeySet,
         machine: MachineId,
         kept: &IssuedCertificate,
+        registration: &Registration,
     ) -> Result<Option<Granted>, Refused> {
-        let Some(leaf) = kept.certificate.as_ref().filter(|_| kept.issuance.is_live(self.now())) else {
-            return Ok(None);
-        };
+        let good = |leaf: &&Arc<[u8]>| kept.issuance.is_live(self.now()) && has_names_of(leaf, registration);
+        let Some(leaf) = kept.certificate.as_ref().filter(good) else { return Ok(None) };
         let profile = self.profile(&kept.issuance.profile)?;
         let issuer = keys.issuers().iter().find(|one| one.key_hash() == kept.issuance.issuer);
         Ok(issuer.map(|issuer| Granted::new(machine, kept.issuance.validity, &profile, leaf, issuer.der())))
@@ -65,4 +70,24 @@ impl Ca {
             known: profiles.names().collect::<Vec<_>>().join(", "),
         })
     }
+}
+
+/// Whether a certificate of ours carries exactly the DNS names and addresses of the registration.
+fn has_names_of(leaf: &[u8], registration: &Registration) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(leaf) else { return false };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return false };
+    let (mut dns, mut addresses) = (Vec::new(), Vec::new());
+    for name in &names.value.general_names {
+        match name {
+            GeneralName::DNSName(name) => dns.push((*name).to_owned()),
+            GeneralName::IPAddress(octets) => addresses.push(octets.to_vec()),
+            _ => {}
+        }
+    }
+    let octets = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    dns == registration.dns.iter().map(ToString::to_string).collect::<Vec<_>>()
+        && addresses == registration.ip.iter().map(octets).collect::<Vec<_>>()
 }

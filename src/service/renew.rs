@@ -38,7 +38,7 @@ impl Ca {
         })?;
         let key = ProvenKey::from_csr(&renewal.csr, self.algorithms())?;
         if let Some(pending) = standing.pending.as_ref().filter(|p| p.key_hash == key.key_hash())
-            && let Some(granted) = self.pending_again(&machine, pending)?
+            && let Some(granted) = self.pending_again(&machine, pending, &registration)?
         {
             return Ok(granted);
         }
@@ -122,9 +122,14 @@ impl Ca {
     }
 
     /// Same confirmed certificate and same new key: the pending certificate again (DESIGN §3 Lineage).
-    fn pending_again(&self, machine: &Machine, pending: &Pending) -> Result<Option<Granted>, Refused> {
+    fn pending_again(
+        &self,
+        machine: &Machine,
+        pending: &Pending,
+        registration: &Registration,
+    ) -> Result<Option<Granted>, Refused> {
         match self.book().issuance(pending.serial)? {
-            Some(kept) => self.granted_before(&self.keys(), machine.id, &kept),
+            Some(kept) => self.granted_before(&self.keys(), machine.id, &kept, registration),
             None => Ok(None),
         }
     }
