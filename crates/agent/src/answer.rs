@@ -73,6 +73,20 @@ impl Accepted {
         Ok(self)
     }
 
+    /// Nobody else's identity, or a refusal: the valid one of another SPIFFE ID gives way to an operator's word only.
+    pub(crate) fn replaces(&self, standing: &Identity) -> Result<(), AgentError> {
+        let (new, old) = (self.peer.spiffe_id(), standing.spiffe_id());
+        if new == old {
+            return Ok(());
+        }
+        let error = AgentError::refused(format!(
+            "the invitation is for {new}, and the directory holds the valid identity {old}: not published"
+        ));
+        Err(error.with_hint(format!(
+            "the same command with --replace goes on with the key on disk and puts {new} in its place; for both, take a new invitation and another --dir"
+        )))
+    }
+
     /// Everything a generation holds.
     pub(crate) fn publication(
         &self,

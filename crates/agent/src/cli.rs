@@ -63,8 +63,8 @@ struct EnrollArgs {
     /// Another way to the same CA, `https://HOST:PORT`; default: the URL in the invitation.
     #[arg(long)]
     url: Option<Endpoint>,
-    /// Redeem the invitation even if it was redeemed into DIR before, or DIR holds a valid identity of another CA;
-    /// default: no.
+    /// Redeem the invitation even if it was redeemed into DIR before (the CA allows that while it has uses left), or
+    /// DIR holds a valid identity of another SPIFFE ID or another CA; default: no.
     #[arg(long)]
     replace: bool,
 }
@@ -142,7 +142,9 @@ async fn enroll_command(args: &EnrollArgs) -> Result<ExitCode, AgentError> {
         Enrolled::Now(identity) => show("enrolled as", &identity, &args.dir),
         Enrolled::Before(identity) => {
             show("already enrolled as", &identity, &args.dir);
-            output::result("nothing was sent; --replace redeems the invitation all the same");
+            output::result(
+                "nothing was sent: this invitation was redeemed here already; `renew` gets a new certificate",
+            );
         }
     }
     Ok(ExitCode::SUCCESS)

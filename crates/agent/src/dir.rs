@@ -19,7 +19,7 @@ use crate::generation::{self, Publication};
 use crate::identity::{Identity, Meta};
 use crate::lock;
 use crate::owner;
-use crate::pending::{self, PendingKey, Purpose};
+use crate::pending::{PendingKey, Purpose};
 use crate::stages::{Stage, Stages};
 
 /// The directory of one identity.
@@ -142,6 +142,7 @@ impl Held<'_> {
     pub(crate) fn publish(
         &self,
         publication: &Publication<'_>,
+        purpose: &Purpose,
         stages: &dyn Stages,
     ) -> Result<Identity, AgentError> {
         let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
@@ -153,7 +154,7 @@ impl Held<'_> {
         durable::point(&self.dir.current(), &Path::new(generation::GENERATIONS).join(&name))?;
         stages.reached(Stage::CurrentSwapped)?;
         // The identity is out: what cannot be cleared away now is cleared away the next time.
-        if let Err(error) = self.tidy().and_then(|()| self.forget_all()) {
+        if let Err(error) = self.tidy().and_then(|()| self.forget_settled(purpose)) {
             tracing::warn!(%error, "old generations or keys could not be removed");
         }
         Ok(Identity { home, ..publication.identity.clone() })
@@ -198,8 +199,8 @@ impl Held<'_> {
         Ok(())
     }
 
-    fn forget_all(&self) -> Result<(), AgentError> {
-        for name in generation::list(&self.dir.path)?.iter().filter(|name| pending::is_pending(name)) {
+    fn forget_settled(&self, purpose: &Purpose) -> Result<(), AgentError> {
+        for name in generation::list(&self.dir.path)?.iter().filter(|name| purpose.settles(name)) {
             durable::remove_file(&self.dir.path.join(name))?;
         }
         durable::sync_dir(&self.dir.path)

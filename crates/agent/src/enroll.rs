@@ -50,7 +50,7 @@ impl EnrollOptions {
     }
 
     /// Redeem the invitation even though it was redeemed into this directory already, or the directory holds a valid
-    /// identity of another CA; default no.
+    /// identity of another SPIFFE ID or another CA; default no.
     #[must_use]
     pub fn replace(self, replace: bool) -> Self {
         Self { replace, ..self }
@@ -74,7 +74,7 @@ impl EnrollOptions {
 pub enum Enrolled {
     /// The invitation was redeemed.
     Now(Identity),
-    /// The directory held a valid identity from the same CA already; nothing was sent.
+    /// The invitation was redeemed into the directory already and its identity is valid; nothing was sent.
     Before(Identity),
 }
 
@@ -112,16 +112,19 @@ pub async fn enroll_or_keep(options: &EnrollOptions) -> Result<Enrolled, AgentEr
     };
     let dir = Dir::at(&options.dir);
     let held = dir.hold()?;
-    if let Some(identity) = standing(&dir, &pin, options)? {
-        return Ok(Enrolled::Before(identity));
+    let standing = standing(&dir, &pin, options)?;
+    if let Some(identity) = &standing
+        && identity.redeemed == purpose(options).invitation()
+    {
+        return Ok(Enrolled::Before(identity.clone()));
     }
-    let end = redeem(&held, options, &pin, &url).await;
+    let end = redeem(&held, options, &pin, &url, standing.as_ref()).await;
     let attempt = Attempt::ended(Action::Enroll, options.clock.now(), &end);
     held.note(|record| record.last_attempt = Some(attempt));
     end.map(Enrolled::Now)
 }
 
-/// The identity that makes a new enrollment needless.
+/// The valid identity that nothing but the same identity may replace; none if anything may.
 fn standing(dir: &Dir, pin: &Pin, options: &EnrollOptions) -> Result<Option<Identity>, AgentError> {
     if options.replace {
         return Ok(None);
@@ -130,12 +133,10 @@ fn standing(dir: &Dir, pin: &Pin, options: &EnrollOptions) -> Result<Option<Iden
     if !identity.validity().contains(options.clock.now()) {
         return Ok(None);
     }
-    if identity.pin() == pin {
-        // An operator who hands out another invitation wants it redeemed; the same one again changes nothing.
-        let same = Purpose::redeem(&options.invitation.secret).invitation() == identity.redeemed;
-        return Ok(same.then_some(identity));
-    }
     let held = identity.pin();
+    if held == pin {
+        return Ok(Some(identity));
+    }
     let error = AgentError::refused(format!(
         "{} holds a valid identity of another CA: {} under root {}, the invitation is for {} under root {}",
         dir.path().display(),
@@ -147,20 +148,28 @@ fn standing(dir: &Dir, pin: &Pin, options: &EnrollOptions) -> Result<Option<Iden
     Err(error.with_hint("choose another --dir, or give --replace to put the new identity in its place"))
 }
 
+fn purpose(options: &EnrollOptions) -> Purpose {
+    Purpose::redeem(&options.invitation.secret)
+}
+
 async fn redeem(
     held: &Held<'_>,
     options: &EnrollOptions,
     pin: &Pin,
     url: &Endpoint,
+    standing: Option<&Identity>,
 ) -> Result<Identity, AgentError> {
     let stages = &*options.stages;
     held.prepare()?;
-    let purpose = Purpose::redeem(&options.invitation.secret);
+    let purpose = purpose(options);
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
     let contact = Contact { endpoint: url, pin, own: None, clock: Arc::clone(&options.clock), stages };
     let request = EnrollRequest { invitation: options.invitation.to_string(), csr: key.csr()? };
     let answer = contact.post(paths::ENROLL, &request).await?;
     let accepted = Accepted::judge(&answer, &key, pin, &options.clock)?;
-    held.publish(&accepted.publication(&key, pin, url, purpose.invitation())?, stages)
+    if let Some(standing) = standing {
+        accepted.replaces(standing)?;
+    }
+    held.publish(&accepted.publication(&key, pin, url, purpose.invitation())?, &purpose, stages)
 }

@@ -10,6 +10,10 @@ use zeroize::Zeroizing;
 use crate::durable;
 use crate::error::AgentError;
 
+const ENROLL: &str = "pending-enroll-";
+const RENEW: &str = "pending-renew-";
+const SUFFIX: &str = ".key";
+
 /// What a pending key is for. It stands in the file's name, so a key is only ever used again for the same purpose:
 /// the same invitation, or the renewal of the same certificate. The CA answers both with the same certificate again.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,19 +42,18 @@ impl Purpose {
     /// Where in `dir` the key of this purpose lies.
     pub(crate) fn path(&self, dir: &Path) -> PathBuf {
         let name = match self {
-            Self::Enroll(hash) => format!("{PREFIX}enroll-{}{SUFFIX}", hex::encode(hash)),
-            Self::Renew(serial) => format!("{PREFIX}renew-{serial}{SUFFIX}"),
+            Self::Enroll(hash) => format!("{ENROLL}{}{SUFFIX}", hex::encode(hash)),
+            Self::Renew(serial) => format!("{RENEW}{serial}{SUFFIX}"),
         };
         dir.join(name)
     }
-}
 
-const PREFIX: &str = "pending-";
-const SUFFIX: &str = ".key";
-
-/// Whether a file of the directory is a pending key, or the beginning of one.
-pub(crate) fn is_pending(name: &str) -> bool {
-    name.strip_prefix('.').unwrap_or(name).starts_with(PREFIX)
+    /// Whether the file `name` is a pending key, or the beginning of one, that nobody wants once this is published. A
+    /// renewal leaves the key of an invitation alone: its redemption may wait for `--replace`.
+    pub(crate) fn settles(&self, name: &str) -> bool {
+        let name = name.strip_prefix('.').unwrap_or(name);
+        name.starts_with(RENEW) || matches!(self, Self::Enroll(_)) && name.starts_with(ENROLL)
+    }
 }
 
 /// A P-256 key that is on disk and that nobody uses yet.
@@ -156,6 +159,14 @@ mod tests {
         let path = renewal().path(dir.path());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::read_to_string(path).unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
+    }
+
+    #[test]
+    fn a_renewal_settles_renewals_and_an_enrollment_everything() {
+        let names =
+            ["pending-renew-ab12.key", ".pending-renew-ab12.key.new", "pending-enroll-00.key", "svid.key"];
+        assert_eq!(names.map(|name| renewal().settles(name)), [true, true, false, false]);
+        assert_eq!(names.map(|name| Purpose::redeem(&[7; 32]).settles(name)), [true, true, true, false]);
     }
 
     #[test]

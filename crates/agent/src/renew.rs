@@ -97,5 +97,5 @@ async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Res
         other => other?,
     };
     let accepted = Accepted::judge(&answer, &key, before.pin(), &options.clock)?.continues(before)?;
-    held.publish(&accepted.publication(&key, before.pin(), url, before.redeemed.clone())?, stages)
+    held.publish(&accepted.publication(&key, before.pin(), url, before.redeemed.clone())?, &purpose, stages)
 }

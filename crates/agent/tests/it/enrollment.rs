@@ -5,7 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign_agent::{Dir, EnrollOptions, Enrolled, ErrorKind, enroll, enroll_or_keep};
+use countersign_agent::{
+    Dir, EnrollOptions, Enrolled, ErrorKind, RenewOptions, enroll, enroll_or_keep, renew,
+};
 use countersign_api::{CertificateResponse, ProblemCode};
 use countersign_testkit::noon_clock;
 use tempfile::TempDir;
@@ -85,6 +87,46 @@ async fn another_invitation_of_the_same_ca_is_redeemed_into_the_same_directory()
     };
     assert_ne!(second.serial(), first.serial());
     assert_eq!(enroll_or_keep(&options).await.unwrap(), Enrolled::Before(second));
+}
+
+#[tokio::test]
+async fn an_invitation_for_another_identity_replaces_a_valid_one_only_when_told_to() {
+    let (ca, scratch, options) = at_noon().await;
+    let first = enroll(&options).await.unwrap();
+    ca.behave(|ca, asked| {
+        (asked.path == "/v1/enroll").then(|| ok(&ca.answer("spiffe://prod.example/reporting", &asked.spki)))
+    });
+    let other = EnrollOptions::new(ca.invitation(2), scratch.path()).clock(noon_clock());
+    let error = enroll(&other).await.unwrap_err();
+    assert_eq!((error.kind(), error.exit_code()), (ErrorKind::Refused, 1));
+    let text = error.to_string();
+    assert!(text.contains("spiffe://prod.example/reporting") && text.contains(PAYMENTS), "{text}");
+    assert!(error.hint().unwrap().contains("--replace"));
+    let dir = Dir::at(scratch.path());
+    assert_eq!(dir.identity().unwrap().unwrap(), first, "what was there stays");
+    // The identity in use is kept valid in the meantime, as by `run`: the key of the redemption outlives that.
+    renew(&dir, &RenewOptions::default().clock(noon_clock())).await.unwrap();
+    let second = enroll(&other.replace(true)).await.unwrap();
+    assert_eq!(second.spiffe_id().as_str(), "spiffe://prod.example/reporting");
+    let asked = ca.asked();
+    assert_eq!(asked[3].spki, asked[1].spki, "the same key is asked for again");
+    assert!(
+        !fs::read_dir(scratch.path())
+            .unwrap()
+            .any(|e| { e.unwrap().file_name().to_string_lossy().contains("pending") })
+    );
+}
+
+#[tokio::test]
+async fn an_expired_identity_gives_way_to_another() {
+    let (_ca, scratch, options) = at_noon().await;
+    enroll(&options).await.unwrap();
+    let clock = noon_clock();
+    clock.advance(Duration::from_secs(7200));
+    let ca = Ca::start(clock.clone()).await;
+    ca.behave(|ca, asked| Some(ok(&ca.answer("spiffe://prod.example/reporting", &asked.spki))));
+    let identity = enroll(&EnrollOptions::new(ca.invitation(2), scratch.path()).clock(clock)).await.unwrap();
+    assert_eq!(identity.spiffe_id().as_str(), "spiffe://prod.example/reporting");
 }
 
 #[tokio::test]
@@ -336,5 +378,5 @@ fn the_futures_can_be_spawned() {
         secret: [0; 32],
     };
     is_send(&enroll(&EnrollOptions::new(invitation, scratch.path())));
-    is_send(&countersign_agent::renew(&Dir::at(scratch.path()), &Default::default()));
+    is_send(&renew(&Dir::at(scratch.path()), &Default::default()));
 }

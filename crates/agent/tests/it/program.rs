@@ -38,6 +38,8 @@ async fn enroll_renew_and_status_work_together() {
     let again = enroll(&ca, scratch.path());
     assert!(again.status.success());
     assert!(words(&again.stdout).contains("already enrolled"));
+    assert!(words(&again.stdout).contains("this invitation was redeemed here already"));
+    assert!(!words(&again.stdout).contains("--replace"), "the CA would refuse it");
     let renewed = output(&["renew", "--dir", dir]);
     assert!(renewed.status.success(), "{}", words(&renewed.stderr));
     assert_eq!(ca.issued(), 2);
