@@ -115,7 +115,7 @@ fn readable_book(state: &StateDir, all: &[(PathBuf, Metadata)], findings: &mut F
     if files.is_empty() {
         if rotated(state) {
             findings.failed(
-                format!("the book {shown} is empty, though the issuer was rotated: it has been lost"),
+                format!("the book {shown} is empty, though the issuer was rotated: unless this CA never served, it is lost"),
                 "put it back from a backup: without it the CA knows no machine and no revocation",
             );
         } else {
