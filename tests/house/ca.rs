@@ -262,15 +262,15 @@ impl Ca {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let mut server = self.server.take().expect("the server runs");
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
+            let server = self.server.as_mut().expect("the server runs");
             if let Some(status) = server.try_wait().unwrap() {
+                self.server = None;
                 return status;
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        server.kill().unwrap();
         panic!("the server did not end within {PATIENCE:?}: {}", self.log());
     }
 

@@ -46,7 +46,7 @@ impl Impostor {
 
     /// The agent refuses to enroll here, and says these things; the impostor has heard nothing.
     #[track_caller]
-    fn is_refused(self, ca: &Ca, invitation: &str, words: &[&str]) {
+    fn turned_away(self, ca: &Ca, invitation: &str, words: &[&str]) {
         let url = format!("https://{}", self.address);
         let enroll = ["enroll", "--invitation", invitation, "--dir", "m", "--url", &url];
         ca.agent(&enroll).failed(1, words);
@@ -64,14 +64,14 @@ fn a_workload_certificate_cannot_answer_as_the_ca() {
     let chain = machine.papers.chain.iter().cloned().chain([root]).collect();
     let papers = Papers { chain, key: machine.papers.key };
     let words = ["not the CA of the invitation", "spiffe://prod.example/payments", "nothing was sent"];
-    Impostor::with(&papers).is_refused(&ca, &ca.invite("/victim", &[]), &words);
+    Impostor::with(&papers).turned_away(&ca, &ca.invite("/victim", &[]), &words);
 }
 
 #[test]
-fn a_machine_with_the_issuers_chain_but_without_the_root_is_refused() {
+fn a_machine_with_the_issuers_chain_but_without_the_root_turned_away() {
     let ca = Ca::start();
     let machine = Machine::enrolled(&ca, "/payments");
-    Impostor::with(&machine.papers).is_refused(
+    Impostor::with(&machine.papers).turned_away(
         &ca,
         &ca.invite("/victim", &[]),
         &["not the CA of the invitation"],
@@ -79,16 +79,16 @@ fn a_machine_with_the_issuers_chain_but_without_the_root_is_refused() {
 }
 
 #[test]
-fn another_ca_of_the_same_trust_domain_is_refused() {
+fn another_ca_of_the_same_trust_domain_turned_away() {
     let ca = Ca::start();
     let forged =
         Authority::root("prod.example").issuer().leaf("spiffe://prod.example/countersign/ca").forge();
     let papers = Papers { chain: forged.chain_with_root(), key: forged.key_der() };
-    Impostor::with(&papers).is_refused(&ca, &ca.invite("/victim", &[]), &["pinned root", "fingerprint"]);
+    Impostor::with(&papers).turned_away(&ca, &ca.invite("/victim", &[]), &["pinned root", "fingerprint"]);
 }
 
 #[test]
-fn a_real_ca_that_is_another_one_is_refused() {
+fn a_real_ca_that_is_another_one_turned_away() {
     let (ours, other) = (Ca::start(), Ca::start());
     let mut invitation: Invitation = ours.invite("/victim", &[]).parse().unwrap();
     invitation.url = format!("https://{}", other.listen());
@@ -98,7 +98,7 @@ fn a_real_ca_that_is_another_one_is_refused() {
 }
 
 #[test]
-fn an_invitation_into_another_trust_domain_than_the_ca_serves_is_refused() {
+fn an_invitation_into_another_trust_domain_than_the_ca_serves_turned_away() {
     let ca = Ca::start();
     let mut invitation: Invitation = ca.invite("/victim", &[]).parse().unwrap();
     invitation.trust_domain = "other.example".into();

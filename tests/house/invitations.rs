@@ -130,7 +130,7 @@ fn the_ca_own_names_are_never_given_away() {
         &[id("/payments"), "--ip".into(), "127.0.0.1".into()],
     ] {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-        ca.run(&[&["invite"], flags.as_slice()].concat()).ended(1, &["registration_invalid"]);
+        ca.run(&[&["invite"], flags.as_slice()].concat()).ended(1, &["name_reserved"]);
     }
     assert!(ca.json(&["registrations", "list"]).as_array().unwrap().is_empty());
 }

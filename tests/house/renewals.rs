@@ -243,7 +243,7 @@ fn of_two_parallel_renewals_with_two_keys_the_later_supersedes_the_earlier() {
 fn certificates_asked_for_and_never_presented_are_limited() {
     let ca = Ca::start();
     let machine = Machine::enrolled(&ca, "/payments");
-    let last = (0..4).map(|_| machine.renewed(&ca)).last().unwrap();
+    let [_, _, _, last] = [(); 4].map(|()| machine.renewed(&ca));
     let problem = machine.ask_renewal(&ca).refused(429, "too_many_pending");
     assert!(problem.retry_after.is_some() && problem.hint.unwrap().contains("newest"));
     last.renewed(&ca);
@@ -298,7 +298,11 @@ fn a_certificate_of_ours_that_the_book_has_lost_is_refused() {
     let mut ca = Ca::start();
     let machine = Machine::enrolled(&ca, "/payments");
     assert!(ca.stop().success());
-    std::fs::remove_dir_all(ca.state().join("book")).unwrap();
+    let book = ca.state().join("book");
+    std::fs::remove_dir_all(&book).unwrap();
+    let refused = ca.try_start().unwrap_err();
+    assert!(refused.contains("missing") && refused.contains("backup"), "{refused}");
+    std::fs::create_dir(&book).unwrap();
     ca.start_again();
     machine.ask_renewal(&ca).refused(401, "certificate_unknown");
 }

@@ -67,7 +67,7 @@ fn a_log_at_trace_level_of_everything_shows_no_secret() {
         // In PKCS#8 of a P-256 key the scalar begins at octet 36.
         let scalar = &scalar[36..68];
         let mut secrets = [forms(&secret), forms(scalar), vec![unlock]].concat();
-        secrets.push(invitation["csinv1_".len()..].as_bytes()[..60].to_vec());
+        secrets.push(invitation.as_bytes()["csinv1_".len()..][..60].to_vec());
         secrets.push(b"correct horse battery".to_vec());
         for secret in secrets {
             assert!(!holds(log.as_bytes(), &secret), "the log holds {:?}", String::from_utf8_lossy(&secret));

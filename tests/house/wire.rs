@@ -15,7 +15,7 @@ use rustls::{
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde::de::DeserializeOwned;
 
 /// Longer than anything here takes; past it the test has failed.
@@ -26,15 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Papers {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: PrivateKeyDer<'static>,
-}
-
-impl Papers {
-    pub(crate) fn from_pem(chain: &str, key: &str) -> Self {
-        Self {
-            chain: CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect(),
-            key: PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
-        }
-    }
 }
 
 /// An HTTP answer.
