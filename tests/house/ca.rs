@@ -64,6 +64,7 @@ impl Setup {
     }
 
     /// A variable in the server's environment; `{dir}` stands for the CA's scratch directory.
+    #[cfg(feature = "failpoints")]
     pub(crate) fn environment(mut self, name: &'static str, value: &str) -> Self {
         self.launch.environment.push((name, value.to_owned()));
         self
