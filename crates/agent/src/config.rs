@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use countersign_identity::nearest;
 use serde::Deserialize;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
@@ -83,11 +83,20 @@ impl Config {
     pub fn parse(text: &str, path: &Path) -> Result<Self, AgentError> {
         let wrong = |what: String| AgentError::usage(format!("{}: {}", path.display(), what.trim_end()));
         let table = DeTable::parse(text).map_err(|error| wrong(error.to_string()))?;
+        let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
         for key in table.get_ref().keys() {
             if !KEYS.contains(&key.get_ref().as_ref()) {
-                let line = text.get(..key.span().start).unwrap_or_default().matches('\n').count() + 1;
-                return Err(unknown_key(key.get_ref(), line, &wrong));
+                return Err(unknown_key(key.get_ref(), line(key.span().start), &wrong));
             }
+        }
+        if let Some(reload) = table.get_ref().get("reload")
+            && let DeValue::String(command) = reload.get_ref()
+        {
+            let line = line(reload.span().start);
+            return Err(wrong(format!(
+                "line {line}: reload: found a string, expected an array: program, arguments"
+            ))
+            .with_hint(format!("write reload = {:?}", words(command))));
         }
         let file: ConfigFile = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         let url =
@@ -103,6 +112,14 @@ impl Config {
         let dir = path.parent().map_or_else(|| file.dir.clone(), |parent| parent.join(&file.dir));
         Ok(Self { dir, url, reload: file.reload, log: file.log })
     }
+}
+
+/// The program and arguments that somebody meant by a line; a shell where only a shell understands it.
+fn words(command: &str) -> Vec<&str> {
+    if command.contains(|c: char| "\"'\\`$&|;<>*?~()".contains(c)) {
+        return vec!["sh", "-c", command];
+    }
+    command.split_whitespace().collect()
 }
 
 fn unknown_key(key: &str, line: usize, wrong: &impl Fn(String) -> AgentError) -> AgentError {
@@ -142,6 +159,15 @@ mod tests {
     #[test]
     fn a_relative_directory_counts_from_the_file() {
         assert_eq!(parse("dir = \"identity\"").unwrap().dir, Path::new("/etc/identity"));
+    }
+
+    #[test]
+    fn a_reload_command_in_one_string_is_answered_with_the_array_it_must_be() {
+        let error = parse("dir = \"d\"\nreload = \"systemctl reload nginx\"\n").unwrap_err();
+        assert!(error.to_string().contains("line 2: reload: found a string, expected an array"), "{error}");
+        assert_eq!(error.hint(), Some(r#"write reload = ["systemctl", "reload", "nginx"]"#));
+        let error = parse("reload = \"kill -HUP $(cat /run/x.pid)\"\ndir = \"d\"\n").unwrap_err();
+        assert_eq!(error.hint(), Some(r#"write reload = ["sh", "-c", "kill -HUP $(cat /run/x.pid)"]"#));
     }
 
     #[test]
