@@ -82,9 +82,8 @@ struct Place {
 
 #[derive(Args)]
 struct StatusArgs {
-    /// The directory of the identity.
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Print one JSON object; default: lines of words.
     #[arg(long)]
     json: bool,
@@ -204,7 +203,7 @@ async fn run_command(config: Config) -> Result<ExitCode, AgentError> {
 }
 
 fn status_command(args: &StatusArgs) -> Result<ExitCode, AgentError> {
-    let status = Status::read(&Dir::at(&args.dir), SystemClock.now())?;
+    let status = Status::read(&Dir::at(args.place.config()?.dir), SystemClock.now())?;
     if args.json {
         let text = serde_json::to_string_pretty(&status)
             .map_err(|error| AgentError::failed(format!("cannot write JSON: {error}")))?;
