@@ -51,14 +51,14 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    pub(crate) fn ended<T>(action: Action, at: Timestamp, end: &Result<T, AgentError>) -> Self {
+    fn ended<T>(action: Action, at: Timestamp, end: &Result<T, AgentError>) -> Self {
         let error = end.as_ref().err();
         Self {
             action,
             time: at.to_string(),
             outcome: error.map_or("done", |error| error.kind().as_str()).to_owned(),
             error: error.map(ToString::to_string),
-            hint: error.and_then(AgentError::hint).map(str::to_owned),
+            hint: error.and_then(AgentError::hint_of_agent).map(str::to_owned),
         }
     }
 }
@@ -69,6 +69,10 @@ pub struct Record {
     /// The last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Attempt>,
+    /// The refusal to renew that only an operator can change, for as long as no certificate has come after it. It
+    /// outlasts the attempts that did not even reach the CA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Attempt>,
     /// The serial of the certificate for which the reload command last succeeded. A crash between publishing and
     /// reloading is noticed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -80,6 +84,19 @@ impl Record {
     #[must_use]
     pub fn wants_reload(&self, serial: Serial) -> bool {
         self.reloaded.as_deref() != Some(serial.to_string().as_str())
+    }
+
+    /// Takes note of how an attempt ended.
+    pub(crate) fn ended<T>(&mut self, action: Action, at: Timestamp, end: &Result<T, AgentError>) {
+        let attempt = Attempt::ended(action, at, end);
+        match end {
+            Ok(_) if action != Action::Reload => self.refusal = None,
+            Err(error) if action == Action::Renew && error.is_lasting() => {
+                self.refusal = Some(attempt.clone())
+            }
+            _ => {}
+        }
+        self.last_attempt = Some(attempt);
     }
 
     pub(crate) fn read(dir: &Path) -> Result<Self, AgentError> {
@@ -99,6 +116,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use countersign_api::ProblemCode;
+
     use super::*;
 
     #[test]
@@ -107,10 +126,27 @@ mod tests {
         assert_eq!(Record::read(dir.path()).unwrap(), Record::default());
         let end: Result<(), _> = Err(AgentError::refused("no").with_hint("ask"));
         let attempt = Attempt::ended(Action::Renew, Timestamp::from_unix(0), &end);
-        let record = Record { last_attempt: Some(attempt), reloaded: Some("ab".into()) };
+        let record = Record { last_attempt: Some(attempt), refusal: None, reloaded: Some("ab".into()) };
         record.write(dir.path()).unwrap();
         assert_eq!(Record::read(dir.path()).unwrap(), record);
         assert!(!record.wants_reload("ab".parse().unwrap()));
         assert!(record.wants_reload("cd".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_refusal_for_good_is_remembered_until_a_certificate_comes() {
+        let mut record = Record::default();
+        let at = Timestamp::from_unix(0);
+        let suspended = AgentError::refused("no").with_code(Some(ProblemCode::MachineSuspended));
+        let (no, away): (Result<(), _>, Result<(), _>) =
+            (Err(suspended), Err(AgentError::unreachable("away")));
+        record.ended(Action::Enroll, at, &no);
+        assert_eq!(record.refusal, None, "another invitation was refused, not this identity");
+        record.ended(Action::Renew, at, &no);
+        record.ended(Action::Renew, at, &away);
+        record.ended(Action::Reload, at, &Ok(()));
+        assert_eq!(record.refusal.as_ref().unwrap().error.as_deref(), Some("no"));
+        record.ended(Action::Renew, at, &Ok(()));
+        assert_eq!(record.refusal, None);
     }
 }

@@ -16,7 +16,7 @@ use crate::attempt::Record;
 use crate::durable;
 use crate::error::AgentError;
 use crate::generation::{self, Publication};
-use crate::identity::{Identity, Meta};
+use crate::identity::{self, Identity, Meta};
 use crate::lock;
 use crate::owner;
 use crate::pending::{PendingKey, Purpose};
@@ -54,16 +54,29 @@ impl Dir {
     /// # Errors
     /// When what is published cannot be read.
     pub fn identity(&self) -> Result<Option<Identity>, AgentError> {
-        let Some(home) = self.home()? else { return Ok(None) };
-        let path = home.join(generation::META);
-        let damaged = |reason: String| {
-            AgentError::failed(format!("cannot understand {}: {reason}", path.display())).with_hint(
-                "the directory was damaged from outside: enroll again with a new invitation and `--replace`",
-            )
-        };
-        let text = durable::read(&path)?.ok_or_else(|| damaged("it is missing".into()))?;
-        let meta: Meta = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        meta.identity(home).map(Some).map_err(|error| damaged(error.to_string()))
+        self.home()?.map(read).transpose()
+    }
+
+    /// The identity of the newest whole generation, where the link `current` to it is missing: it was removed from
+    /// outside, or never made because the first enrollment was cut short.
+    ///
+    /// # Errors
+    /// When what is there cannot be listed.
+    pub fn unlinked(&self) -> Result<Option<Identity>, AgentError> {
+        if self.home()?.is_some() {
+            return Ok(None);
+        }
+        let generations = self.path.join(generation::GENERATIONS);
+        let mut names = generation::list(&generations)?;
+        names.retain(|name| generation::number(name).is_some());
+        names.sort_by_key(|name| std::cmp::Reverse(generation::number(name)));
+        let whole = |name: &String| read(generations.join(name)).ok().filter(|found| found.own().is_ok());
+        Ok(names.iter().find_map(whole))
+    }
+
+    /// Puts back the link `current` where it is missing. Takes the directory only if there is something to do.
+    pub(crate) fn relink(&self) -> Result<(), AgentError> {
+        if self.unlinked()?.is_some() { self.hold()?.relink() } else { Ok(()) }
     }
 
     /// The generation that `current` names.
@@ -109,6 +122,18 @@ impl Dir {
     }
 }
 
+/// The identity published in the generation `home`.
+fn read(home: PathBuf) -> Result<Identity, AgentError> {
+    let path = home.join(generation::META);
+    let damaged = |reason: String| {
+        AgentError::failed(format!("cannot understand {}: {reason}", path.display()))
+            .with_hint(identity::ANEW)
+    };
+    let text = durable::read(&path)?.ok_or_else(|| damaged("it is missing".into()))?;
+    let meta: Meta = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    meta.identity(home).map_err(|error| damaged(error.to_string()))
+}
+
 /// The directory, held for one issuance.
 #[derive(Debug)]
 pub(crate) struct Held<'a> {
@@ -117,6 +142,27 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Puts the link `current` back where it is missing: the newest whole generation counts as published.
+    pub(crate) fn relink(&self) -> Result<(), AgentError> {
+        let Some(found) = self.dir.unlinked()? else { return Ok(()) };
+        let Some(name) = found.home().file_name() else { return Ok(()) };
+        tracing::warn!(generation = %name.to_string_lossy(), "the link current was missing and is put back");
+        self.point(Path::new(name))?;
+        // Its key is in use now and must not be certified again.
+        match found.redeemed.as_deref().and_then(Purpose::redeemed) {
+            Some(purpose) => self.forget(&purpose),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the generation `name` the one that readers see.
+    fn point(&self, name: &Path) -> Result<(), AgentError> {
+        for link in generation::LINKED {
+            generation::place_link(&self.dir.path, link)?;
+        }
+        durable::point(&self.dir.current(), &Path::new(generation::GENERATIONS).join(name))
+    }
+
     /// Looks at everything that could keep a certificate from being published, before the CA is asked for one; and
     /// clears away what a crash left behind.
     pub(crate) fn prepare(&self) -> Result<(), AgentError> {
@@ -148,10 +194,7 @@ impl Held<'_> {
         let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
         let home = generation::write(&self.generations(), &name, publication)?;
         stages.reached(Stage::GenerationWritten)?;
-        for link in generation::LINKED {
-            generation::place_link(&self.dir.path, link)?;
-        }
-        durable::point(&self.dir.current(), &Path::new(generation::GENERATIONS).join(&name))?;
+        self.point(Path::new(&name))?;
         stages.reached(Stage::CurrentSwapped)?;
         // The identity is out: what cannot be cleared away now is cleared away the next time.
         if let Err(error) = self.tidy().and_then(|()| self.forget_settled(purpose)) {

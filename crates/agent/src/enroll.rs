@@ -8,12 +8,12 @@ use countersign_identity::Clock;
 use countersign_verifier::SystemClock;
 
 use crate::answer::Accepted;
-use crate::attempt::{Action, Attempt};
+use crate::attempt::Action;
 use crate::contact::Contact;
 use crate::dir::{Dir, Held};
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
-use crate::identity::{Identity, Pin};
+use crate::identity::{self, Identity, Pin};
 use crate::pending::Purpose;
 use crate::stages::{Stage, Stages, Uninterrupted};
 
@@ -112,15 +112,21 @@ pub async fn enroll_or_keep(options: &EnrollOptions) -> Result<Enrolled, AgentEr
     };
     let dir = Dir::at(&options.dir);
     let held = dir.hold()?;
+    held.relink()?;
     let standing = standing(&dir, &pin, options)?;
     if let Some(identity) = &standing
         && identity.redeemed == purpose(options).invitation()
     {
+        identity.own().map_err(|error| {
+            AgentError::failed(format!(
+                "the invitation was redeemed here already, and the identity cannot be used: {error}"
+            ))
+            .with_hint(identity::ANEW)
+        })?;
         return Ok(Enrolled::Before(identity.clone()));
     }
     let end = redeem(&held, options, &pin, &url, standing.as_ref()).await;
-    let attempt = Attempt::ended(Action::Enroll, options.clock.now(), &end);
-    held.note(|record| record.last_attempt = Some(attempt));
+    held.note(|record| record.ended(Action::Enroll, options.clock.now(), &end));
     end.map(Enrolled::Now)
 }
 

@@ -52,6 +52,9 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// What to do about a CA that is away, for whoever gave the command.
+const AGAIN: &str = "run the same command again later: it goes on with the key that is already on disk";
+
 /// An error with its kind and, where one helps, a hint. Never holds a key or an invitation (invariant 8).
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
@@ -81,8 +84,7 @@ impl AgentError {
     }
 
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unreachable, message)
-            .with_hint("run the same command again later: it goes on with the key that is already on disk")
+        Self::new(ErrorKind::Unreachable, message).with_hint(AGAIN)
     }
 
     /// An operation on a file or directory went wrong: names the path and what to do about it.
@@ -119,6 +121,11 @@ impl AgentError {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
+    }
+
+    /// What to do about it, where an agent tries again by itself.
+    pub(crate) fn hint_of_agent(&self) -> Option<&str> {
+        self.hint().filter(|hint| *hint != AGAIN)
     }
 
     /// The code of the CA's problem document, if there was one and this program knows it.
@@ -188,6 +195,14 @@ mod tests {
         let error =
             AgentError::file("write", Path::new("/d/svid.pem"), &io::ErrorKind::ReadOnlyFilesystem.into());
         assert!(error.hint().unwrap().contains("read-only"));
+    }
+
+    #[test]
+    fn an_agent_that_tries_again_by_itself_tells_nobody_to() {
+        let away = AgentError::unreachable("away");
+        assert!(away.hint().unwrap().contains("run the same command again"));
+        assert_eq!(away.hint_of_agent(), None);
+        assert_eq!(away.with_hint("the disk is full").hint_of_agent(), Some("the disk is full"));
     }
 
     #[test]

@@ -1,13 +1,20 @@
 //! The identity a machine holds: what was issued, until when, by whom.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use countersign_api::Invitation;
 use countersign_identity::{MachineId, Serial, SpiffeId, Timestamp, TrustDomain, Validity, hex};
+use countersign_verifier::{OwnIdentity, SetupError};
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
+use crate::generation;
+
+/// What to do about an identity that was damaged from outside.
+pub(crate) const ANEW: &str =
+    "the directory was damaged from outside: enroll again with a new invitation and --replace";
 
 /// Which CA a machine deals with: a trust domain and the SHA-256 of its root certificate. Given by the invitation,
 /// kept for ever after.
@@ -65,6 +72,11 @@ impl Identity {
     #[must_use]
     pub fn home(&self) -> &Path {
         &self.home
+    }
+
+    /// Certificate and key as TLS takes them, if it takes them: damage from outside shows here.
+    pub(crate) fn own(&self) -> Result<Arc<OwnIdentity>, SetupError> {
+        OwnIdentity::from_files(self.home.join(generation::SVID), self.home.join(generation::KEY))
     }
 
     /// The machine's id at the CA.

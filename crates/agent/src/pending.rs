@@ -39,6 +39,11 @@ impl Purpose {
         }
     }
 
+    /// The redemption of the invitation that was written down so.
+    pub(crate) fn redeemed(invitation: &str) -> Option<Self> {
+        hex::decode(invitation).ok()?.try_into().ok().map(Self::Enroll)
+    }
+
     /// Where in `dir` the key of this purpose lies.
     pub(crate) fn path(&self, dir: &Path) -> PathBuf {
         let name = match self {

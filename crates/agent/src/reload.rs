@@ -7,7 +7,7 @@ use countersign_identity::{Clock, Serial};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::attempt::{Action, Attempt};
+use crate::attempt::Action;
 use crate::dir::Dir;
 use crate::error::AgentError;
 
@@ -33,7 +33,7 @@ pub async fn reload(
     match dir.hold() {
         Ok(held) => held.note(|record| match &end {
             Ok(()) => record.reloaded = Some(serial.to_string()),
-            Err(_) => record.last_attempt = Some(Attempt::ended(Action::Reload, clock.now(), &end)),
+            Err(_) => record.ended(Action::Reload, clock.now(), &end),
         }),
         Err(error) => tracing::warn!(%error, "the end of the reload command could not be written down"),
     }

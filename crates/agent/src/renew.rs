@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use countersign_api::{ProblemCode, RenewRequest, paths};
 use countersign_identity::Clock;
-use countersign_verifier::{OwnIdentity, SystemClock};
+use countersign_verifier::SystemClock;
 
 use crate::answer::Accepted;
-use crate::attempt::{Action, Attempt};
+use crate::attempt::Action;
 use crate::contact::Contact;
 use crate::dir::{Dir, Held};
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
-use crate::generation;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 use crate::pending::Purpose;
 use crate::stages::{Stage, Stages, Uninterrupted};
 
@@ -58,13 +57,13 @@ impl RenewOptions {
 /// Refused by the CA or on our own judgement of it; unreachable; or something on this machine in the way.
 pub async fn renew(dir: &Dir, options: &RenewOptions) -> Result<Identity, AgentError> {
     // Looked at before the lock is taken, which would make the directory.
+    dir.relink()?;
     enrolled(dir)?;
     let held = dir.hold()?;
     // And after: somebody else may have renewed in between.
     let before = enrolled(dir)?;
     let end = next(&held, &before, options).await;
-    let attempt = Attempt::ended(Action::Renew, options.clock.now(), &end);
-    held.note(|record| record.last_attempt = Some(attempt));
+    held.note(|record| record.ended(Action::Renew, options.clock.now(), &end));
     end
 }
 
@@ -82,9 +81,9 @@ async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Res
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
     let url = options.url.as_ref().unwrap_or(before.url());
-    let own =
-        OwnIdentity::from_files(before.home().join(generation::SVID), before.home().join(generation::KEY))
-            .map_err(|error| AgentError::failed(format!("the identity cannot be used: {error}")))?;
+    let own = before.own().map_err(|error| {
+        AgentError::failed(format!("the identity cannot be used: {error}")).with_hint(identity::ANEW)
+    })?;
     let clock = Arc::clone(&options.clock);
     let contact = Contact { endpoint: url, pin: before.pin(), own: Some(own), clock, stages };
     let answer = contact.post(paths::RENEW, &RenewRequest { csr: key.csr()? }).await;

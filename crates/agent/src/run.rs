@@ -58,6 +58,7 @@ impl Agent {
     /// # Errors
     /// At the start only: when the directory holds no identity, or another agent keeps it.
     pub async fn run(&self, mut orders: Receiver<Order>) -> Result<(), AgentError> {
+        self.dir.relink()?;
         let mut identity = enrolled(&self.dir)?;
         let _only_one = self.dir.hold_for_run()?;
         let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng()));
@@ -154,13 +155,17 @@ impl Agent {
                 *after = now;
                 tracing::info!(command = self.config.reload.join(" "), "reloaded");
             }
-            Err(error) => tracing::warn!(hint = error.hint(), "{error}"),
+            Err(error) => {
+                let pause = duration::format(RELOAD_AGAIN);
+                tracing::warn!(hint = error.hint(), "{error}; trying again in {pause}");
+            }
         }
     }
 
     fn tell(&self, identity: &Identity, failure: Option<AgentError>, next: Option<Timestamp>) {
         let now = self.clock.now();
-        let next = next.map_or_else(String::new, |next| duration::format(next.since(now)));
+        let next = next
+            .map_or_else(String::new, |next| format!("{} (at {next})", duration::format(next.since(now))));
         let left = match identity.validity().state(now) {
             ValidityState::Current => {
                 format!(
@@ -179,12 +184,12 @@ impl Agent {
         match failure {
             None => tracing::info!(serial = %identity.serial(), "{left}, next renewal in {next}"),
             Some(error) if error.is_lasting() => tracing::error!(
-                hint = error.hint(),
+                hint = error.hint_of_agent(),
                 "{error}; only an operator can change that; {left}, trying again in {next} in case one does"
             ),
             Some(error) => {
                 tracing::warn!(
-                    hint = error.hint(),
+                    hint = error.hint_of_agent(),
                     "renewal failed: {error}; {left}, trying again in {next}"
                 );
             }

@@ -1,15 +1,17 @@
 //! How an identity stands: until when, when it is renewed, how long the CA may be away.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use countersign_identity::{Timestamp, ValidityState};
-use serde::{Serialize, Serializer};
+use countersign_verifier::SetupError;
+use serde::Serialize;
 
 use crate::attempt::Attempt;
 use crate::dir::Dir;
 use crate::error::AgentError;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
 
 /// Whether an identity can be used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -21,6 +23,12 @@ pub enum State {
     NotYetValid,
     /// Its time is over.
     Expired,
+    /// The CA has refused to renew it, and only an operator can change that.
+    Refused,
+    /// Certificate and key cannot be used together.
+    Damaged,
+    /// It is there whole, and the link `current` to it is missing.
+    Unlinked,
     /// There is none.
     Missing,
 }
@@ -33,10 +41,28 @@ pub struct Status {
     /// Whether its identity can be used.
     pub state: State,
     /// The identity, if there is one.
-    #[serde(flatten, serialize_with = "details")]
-    pub identity: Option<(Identity, Timestamp)>,
+    #[serde(flatten)]
+    pub identity: Option<Found>,
+    /// Why certificate and key cannot be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// The refusal to renew that only an operator can change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Attempt>,
     /// How the last attempt to enroll, renew or reload ended.
     pub last_attempt: Option<Attempt>,
+}
+
+/// The identity that was found, and what its times come to at that moment.
+#[derive(Clone, Debug, Serialize)]
+#[serde(into = "Details")]
+pub struct Found {
+    /// The identity.
+    pub identity: Identity,
+    /// When it was looked at.
+    pub now: Timestamp,
+    /// How long the CA may be away; zero for an identity that cannot be renewed or used.
+    pub outage_budget: Duration,
 }
 
 /// What `--json` says of an identity.
@@ -56,22 +82,23 @@ struct Details {
     root_sha256: String,
 }
 
-fn details<S: Serializer>(found: &Option<(Identity, Timestamp)>, to: S) -> Result<S::Ok, S::Error> {
-    let details = found.as_ref().map(|(identity, now)| Details {
-        spiffe_id: identity.spiffe_id().to_string(),
-        machine: identity.machine().to_string(),
-        serial: identity.serial().to_string(),
-        not_before: identity.validity().not_before().to_string(),
-        not_after: identity.validity().not_after().to_string(),
-        expires_in_seconds: identity.validity().not_after().unix().saturating_sub(now.unix()),
-        renew_after: identity.window().after.to_string(),
-        renew_before: identity.window().before.to_string(),
-        outage_budget_seconds: outage_budget(identity, *now).as_secs(),
-        url: identity.url().to_string(),
-        trust_domain: identity.pin().trust_domain.to_string(),
-        root_sha256: identity.pin().fingerprint(),
-    });
-    details.serialize(to)
+impl From<Found> for Details {
+    fn from(Found { identity, now, outage_budget }: Found) -> Self {
+        Self {
+            spiffe_id: identity.spiffe_id().to_string(),
+            machine: identity.machine().to_string(),
+            serial: identity.serial().to_string(),
+            not_before: identity.validity().not_before().to_string(),
+            not_after: identity.validity().not_after().to_string(),
+            expires_in_seconds: identity.validity().not_after().unix().saturating_sub(now.unix()),
+            renew_after: identity.window().after.to_string(),
+            renew_before: identity.window().before.to_string(),
+            outage_budget_seconds: outage_budget.as_secs(),
+            url: identity.url().to_string(),
+            trust_domain: identity.pin().trust_domain.to_string(),
+            root_sha256: identity.pin().fingerprint(),
+        }
+    }
 }
 
 /// How long the CA may be away, from the latest moment of the renewal window or from now, before the certificate
@@ -86,50 +113,87 @@ impl Status {
     /// # Errors
     /// When what is there cannot be read.
     pub fn read(dir: &Dir, now: Timestamp) -> Result<Self, AgentError> {
-        let identity = dir.identity()?;
-        let state = match identity.as_ref().map(|identity| identity.validity().state(now)) {
+        let published = dir.identity()?;
+        let (identity, linked) = match published {
+            Some(identity) => (Some(identity), true),
+            None => (dir.unlinked()?, false),
+        };
+        let record = dir.record()?;
+        let damage = identity.as_ref().and_then(damage);
+        let state = match &identity {
             None => State::Missing,
-            Some(ValidityState::Current) => State::Valid,
-            Some(ValidityState::NotYet { .. }) => State::NotYetValid,
-            Some(ValidityState::Expired { .. }) => State::Expired,
+            Some(_) if !linked => State::Unlinked,
+            Some(_) if damage.is_some() => State::Damaged,
+            Some(identity) => match identity.validity().state(now) {
+                ValidityState::Expired { .. } => State::Expired,
+                _ if record.refusal.is_some() => State::Refused,
+                ValidityState::NotYet { .. } => State::NotYetValid,
+                ValidityState::Current => State::Valid,
+            },
+        };
+        let lives = matches!(state, State::Valid | State::NotYetValid);
+        let found = |identity| {
+            let budget = if lives { outage_budget(&identity, now) } else { Duration::ZERO };
+            Found { identity, now, outage_budget: budget }
         };
         Ok(Self {
             dir: dir.path().to_owned(),
             state,
-            identity: identity.map(|identity| (identity, now)),
-            last_attempt: dir.record()?.last_attempt,
+            identity: identity.map(found),
+            damage,
+            refusal: record.refusal,
+            last_attempt: record.last_attempt,
         })
     }
 
-    /// The status as lines of words.
+    /// The status as lines of words, the worst first.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
+        if let Some(damage) = &self.damage {
+            lines.push(format!("DAMAGED       {damage}"));
+            lines.push(format!("              hint: {}", identity::ANEW));
+        }
+        if let Some(refusal) = &self.refusal {
+            lines.push(format!("REFUSED       at {}; only an operator can change that", refusal.time));
+            lines.extend(words(refusal));
+        }
         match &self.identity {
             None => lines.push(format!("{} holds no identity", self.dir.display())),
-            Some((identity, now)) => lines.extend(self.of(identity, *now)),
+            Some(found) => lines.extend(self.of(found)),
         }
         if let Some(last) = &self.last_attempt {
             lines.push(format!("last attempt  {} {} at {}", last.action.as_str(), last.outcome, last.time));
-            lines.extend(last.error.iter().map(|error| format!("              {error}")));
-            lines.extend(last.hint.iter().map(|hint| format!("              hint: {hint}")));
+            if self.refusal.as_ref() != Some(last) {
+                lines.extend(words(last));
+            }
         }
         lines
     }
 
-    fn of(&self, identity: &Identity, now: Timestamp) -> Vec<String> {
+    /// What to say of a directory whose link is missing.
+    fn unlinked(&self, identity: &Identity) -> Vec<String> {
+        let generation = identity.home().file_name().unwrap_or_default().to_string_lossy();
+        vec![
+            format!("UNLINKED      the link current is missing; its newest generation is {generation}"),
+            format!("              hint: `countersign-agent renew --dir {}` repairs it", self.dir.display()),
+        ]
+    }
+
+    fn of(&self, Found { identity, now, outage_budget }: &Found) -> Vec<String> {
+        let now = *now;
         let not_after = identity.validity().not_after();
-        let state = match self.state {
-            State::Valid => format!("valid until {not_after} ({})", from_now(not_after, now)),
-            State::Expired => format!("EXPIRED at {not_after} ({})", from_now(not_after, now)),
-            State::NotYetValid => {
+        let state = match identity.validity().state(now) {
+            ValidityState::Current => format!("valid until {not_after} ({})", from_now(not_after, now)),
+            ValidityState::Expired { .. } => format!("EXPIRED at {not_after} ({})", from_now(not_after, now)),
+            ValidityState::NotYet { .. } => {
                 let start = identity.validity().not_before();
                 format!("NOT YET VALID until {start} ({}): compare the clocks", from_now(start, now))
             }
-            State::Missing => String::new(),
         };
         let window = identity.window();
-        let mut lines = vec![
+        let mut lines = if self.state == State::Unlinked { self.unlinked(identity) } else { Vec::new() };
+        lines.extend([
             format!("identity      {} (machine {})", identity.spiffe_id(), identity.machine()),
             format!("certificate   {state}, serial {}", identity.serial()),
             format!(
@@ -140,13 +204,25 @@ impl Status {
                 from_now(window.before, now),
                 identity.url()
             ),
-        ];
-        let budget = outage_budget(identity, now);
-        if !budget.is_zero() {
-            lines.push(format!("outage        the CA may be away {} before expiry", amount(budget)));
+        ]);
+        if !outage_budget.is_zero() {
+            lines.push(format!("outage        the CA may be away {} before expiry", amount(*outage_budget)));
         }
         lines
     }
+}
+
+/// Why certificate and key cannot be used. A key that is not ours to read is not judged.
+fn damage(identity: &Identity) -> Option<String> {
+    match identity.own() {
+        Err(SetupError::File { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => None,
+        end => end.err().map(|error| error.to_string()),
+    }
+}
+
+fn words(attempt: &Attempt) -> impl Iterator<Item = String> {
+    let error = attempt.error.iter().map(|error| format!("              {error}"));
+    error.chain(attempt.hint.iter().map(|hint| format!("              hint: {hint}")))
 }
 
 /// "in 41 min", "12 s ago".

@@ -85,6 +85,19 @@ async fn a_second_agent_of_the_same_directory_is_refused() {
 }
 
 #[tokio::test]
+async fn a_missing_link_is_put_back_at_the_start() {
+    let ca = Ca::start(noon_clock()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    let link = scratch.path().join("current");
+    std::fs::remove_file(&link).unwrap();
+    let (orders, agent) = start(Config::for_dir(scratch.path()), noon_clock());
+    eventually("put back", || link.exists()).await;
+    orders.send(Order::Stop).await.unwrap();
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn an_agent_without_identity_says_so_at_once() {
     let scratch = tempfile::tempdir().unwrap();
     let (_orders, agent) = start(Config::for_dir(scratch.path()), noon_clock());

@@ -47,6 +47,13 @@ async fn enroll_renew_and_status_work_together() {
     assert!(status.status.success());
     let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["last_attempt"]["action"], "renew");
+    let file = scratch.path().join("agent.toml");
+    std::fs::write(&file, "dir = \".\"\n").unwrap();
+    let status = output(&["status", "--config", file.to_str().unwrap()]);
+    assert!(status.status.success(), "{}", words(&status.stderr));
+    assert!(words(&status.stdout).contains("spiffe://prod.example/payments"));
+    std::fs::write(scratch.path().join("current/svid.key"), "not a key").unwrap();
+    assert_eq!(output(&["status", "--dir", dir]).status.code(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,6 +66,7 @@ async fn exit_codes_are_those_of_the_manual() {
     assert_eq!(code(&["enroll", "--invitation", "csinv1_typo.00000000", "--dir", dir]), Some(1));
     assert_eq!(code(&["enroll", "--dir", dir]), Some(2));
     assert_eq!(code(&["run"]), Some(2));
+    assert_eq!(code(&["status"]), Some(2));
     assert_eq!(code(&["renew", "--dir", dir]), Some(1));
     let mut away = ca.invitation(1);
     away.url = "https://127.0.0.1:1".into();

@@ -140,3 +140,68 @@ async fn the_status_tells_how_long_the_ca_may_be_away() {
     assert_eq!(nowhere.state, State::Missing);
     assert_eq!(serde_json::to_value(nowhere).unwrap()["state"], "missing");
 }
+
+#[tokio::test]
+async fn a_refusal_for_good_comes_first_in_the_status_and_leaves_no_budget() {
+    let machine = Enrolled::new().await;
+    machine.ca.behave(|_, _| Some(problem(403, ProblemCode::MachineSuspended)));
+    renew(&machine.dir, &machine.options()).await.unwrap_err();
+    // The CA is away the next time: nothing was taken back.
+    machine.ca.behave(|_, _| Some(problem(503, ProblemCode::StoreReadOnly)));
+    renew(&machine.dir, &machine.options()).await.unwrap_err();
+    let read = || Status::read(&machine.dir, machine.clock.now()).unwrap();
+    assert_eq!(read().state, State::Refused);
+    let lines = read().lines();
+    assert!(lines[0].starts_with("REFUSED ") && lines[1].contains("machine_suspended"), "{lines:?}");
+    assert!(!lines.join("\n").contains("may be away"), "{lines:?}");
+    let json = serde_json::to_value(read()).unwrap();
+    assert_eq!((&json["state"], &json["outage_budget_seconds"]), (&"refused".into(), &0.into()));
+    machine.ca.behave_well();
+    renew(&machine.dir, &machine.options()).await.unwrap();
+    assert_eq!(read().state, State::Valid);
+}
+
+#[tokio::test]
+async fn a_damaged_or_foreign_key_is_no_valid_identity() {
+    let machine = Enrolled::new().await;
+    let key = machine.first.home().join("svid.key");
+    let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    for content in ["not a key", &other] {
+        fs::write(&key, content).unwrap();
+        let status = Status::read(&machine.dir, machine.clock.now()).unwrap();
+        assert_eq!(status.state, State::Damaged);
+        let text = status.lines().join("\n");
+        assert!(text.starts_with("DAMAGED ") && text.contains("--replace"), "{text}");
+        assert!(!text.contains("may be away"), "{text}");
+        let options = EnrollOptions::new(machine.ca.invitation(1), machine.scratch.path());
+        let error = enroll(&options.clock(machine.clock.clone())).await.unwrap_err();
+        assert!(error.to_string().contains("redeemed here already"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_link_is_told_and_put_back() {
+    let machine = Enrolled::new().await;
+    let second = renew(&machine.dir, &machine.options()).await.unwrap();
+    let link = machine.scratch.path().join("current");
+    let lose = || fs::remove_file(&link).unwrap();
+    lose();
+    let status = Status::read(&machine.dir, machine.clock.now()).unwrap();
+    assert_eq!(status.state, State::Unlinked);
+    let text = status.lines().join("\n");
+    let name = second.home().file_name().unwrap().to_string_lossy();
+    assert!(
+        text.contains("the link current is missing; its newest generation is") && text.contains(&*name),
+        "{text}"
+    );
+    machine.ca.behave(|_, _| Some(problem(503, ProblemCode::StoreReadOnly)));
+    renew(&machine.dir, &machine.options()).await.unwrap_err();
+    assert_eq!(machine.dir.identity().unwrap().unwrap(), second, "put back although the CA is away");
+    lose();
+    let options = EnrollOptions::new(machine.ca.invitation(1), machine.scratch.path());
+    assert_eq!(enroll(&options.clock(machine.clock.clone())).await.unwrap(), second);
+    lose();
+    fs::write(second.home().join("svid.key"), "not a key").unwrap();
+    renew(&machine.dir, &machine.options()).await.unwrap_err();
+    assert_eq!(machine.dir.identity().unwrap().unwrap(), machine.first, "the newest whole one counts");
+}
