@@ -68,7 +68,12 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         }
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-        C::KeyInUse | C::KeyRevoked | C::RegistrationChanged | C::LineageMoved | C::RegistrationDiffers | C::NameTaken => StatusCode::CONFLICT,
+        C::KeyInUse
+        | C::KeyRevoked
+        | C::RegistrationChanged
+        | C::LineageMoved
+        | C::RegistrationDiffers
+        | C::NameTaken => StatusCode::CONFLICT,
         C::MachineStatus | C::SeveralMachines | C::ReloadRefused | C::IssuerRefused => StatusCode::CONFLICT,
         C::BodyTooLarge | C::CsrTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
