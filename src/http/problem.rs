@@ -235,6 +235,8 @@ impl From<Refusal> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
@@ -254,6 +256,8 @@ mod tests {
             (L::MachineReplaced, "machine_replaced"),
             (L::CertificateRevoked, "certificate_revoked"),
             (L::RegistrationGone, "registration_gone"),
+            (L::RegistrationChanged, "registration_changed"),
+            (L::KeyRevoked, "key_revoked"),
             (L::TooManyPending, "too_many_pending"),
         ];
         for (refusal, code) in callers_own {
@@ -266,7 +270,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/API.md");
         let text = std::fs::read_to_string(path).unwrap();
         let table = text.split("| code | status | meaning |").nth(1).unwrap();
-        let listed: Vec<(String, u16)> = table
+        let listed: BTreeMap<String, u16> = table
             .lines()
             .skip(2)
             .take_while(|line| line.starts_with('|'))
@@ -276,7 +280,7 @@ mod tests {
                 (code, cells.next().unwrap().parse().unwrap())
             })
             .collect();
-        let known: Vec<_> =
+        let known: BTreeMap<_, _> =
             ProblemCode::ALL.iter().map(|code| (code.as_str().to_owned(), status(*code).as_u16())).collect();
         assert_eq!(listed, known);
     }

@@ -153,7 +153,7 @@ fn an_unknown_key_of_the_configuration_is_named_with_the_nearest_known() {
         assert_ne!(wrong, text);
         fs::write(ca.config(), wrong).unwrap();
         let hint = format!("did you mean `{nearest}`");
-        program::run(&mut ca.serve()).ended(1, &[key, &hint, "countersign.toml", "line"]);
+        program::run(&mut ca.serve()).failed(2, &[key, &hint, "countersign.toml", "line"]);
     }
 }
 
@@ -167,7 +167,7 @@ fn a_wrong_value_of_the_configuration_is_named_with_what_is_expected() {
         ("log.level", "loud=very", "log.level"),
     ] {
         let ca = Setup::new().set(key, value).init();
-        program::run(&mut ca.serve()).ended(1, &[key, expected]);
+        program::run(&mut ca.serve()).failed(2, &[key, expected]);
     }
 }
 

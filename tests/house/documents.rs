@@ -7,6 +7,7 @@ use std::{
 };
 
 use countersign::config::Config;
+use countersign_api::ProblemCode;
 use countersign_identity::Timestamp;
 use countersign_issuance::Profile;
 use countersign_policy::Policy;
@@ -54,6 +55,28 @@ fn the_example_configuration_says_the_defaults() {
     let example = Config::load(&path).unwrap();
     let bare = Config::parse("trust_domain = \"prod.example\"", &path).unwrap();
     assert_eq!(format!("{example:?}"), format!("{bare:?}"));
+}
+
+/// The front desk answers a refusal from below by its code; one that is not on the wire would be answered as a fault.
+#[test]
+fn every_code_the_rooms_below_say_is_on_the_wire() {
+    // Said to nobody over the CA's wire: a secret drawn twice, a root act, other services, machines.
+    let elsewhere = ["invitation_exists", "roots_out_of_order", "peer_not_allowed", "server_not_pinned"];
+    for file in [
+        "crates/issuance/src/csr.rs",
+        "crates/issuance/src/denial.rs",
+        "crates/issuance/src/ledger.rs",
+        "crates/store/src/error.rs",
+        "crates/verifier/src/refusal.rs",
+    ] {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let body = text.split("fn code(").nth(1).and_then(|rest| rest.split("\n    }\n").next()).unwrap();
+        let codes: Vec<&str> = body.split('"').skip(1).step_by(2).collect();
+        assert!(codes.len() > 3, "{file}: {codes:?}");
+        for code in codes.iter().filter(|code| !elsewhere.contains(code)) {
+            assert!(ProblemCode::from_text(code).is_some(), "{file}: {code:?} is no problem code");
+        }
+    }
 }
 
 /// A row of the threat model whose test is gone protects nobody.

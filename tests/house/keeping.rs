@@ -70,7 +70,7 @@ fn a_reload_with_one_wrong_file_changes_nothing() {
         .refused(400, "body_malformed");
     fs::remove_file(ca.home().join("profiles/broken.toml")).unwrap();
     ca.set("log.level", "loud=very".into());
-    ca.run(&["reload"]).ended(1, &["log.level", "loud=very"]);
+    ca.run(&["reload"]).failed(2, &["log.level", "loud=very"]);
     kill_process(ca.pid(), Signal::HUP).unwrap();
     let until = Instant::now() + Duration::from_secs(10);
     while !ca.log().contains("reload refused") {
