@@ -172,7 +172,8 @@ impl PathSearch<'_> {
     fn judge(&self, path: &VerifiedPath<'_>) -> Result<(), ChainFault> {
         self.roots.judge(path.anchor(), self.now)?;
         let mut counted = 0_usize;
-        let mut issuer_key = key_hash(&webpki::spki_for_anchor(path.anchor()));
+        // Nobody asks for the hash unless there is a list to be asked.
+        let mut issuer_key = self.revocation.map(|_| key_hash(&webpki::spki_for_anchor(path.anchor())));
         for intermediate in path.intermediate_certificates().rev() {
             let der = intermediate.der();
             let unreadable = |what| ChainFault::NotAnAuthority(AuthorityRule::Malformed(what));
@@ -181,9 +182,9 @@ impl PathSearch<'_> {
             if !certificate.is_self_issued() {
                 counted = counted.saturating_add(1);
             }
-            if self.revocation.is_some() {
-                self.stands(&certificate, issuer_key)?;
-                issuer_key = certificate.key.hash();
+            if let Some(key) = &mut issuer_key {
+                self.stands(&certificate, *key)?;
+                *key = certificate.key.hash();
             }
         }
         match self.depth {
