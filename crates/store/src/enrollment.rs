@@ -66,6 +66,7 @@ fn enrolled(intent: &Intent, id: MachineId, source: Source) -> Machine {
         profile: intent.profile().to_owned(),
         last_source: source.addr,
         not_after: intent.validity().not_after(),
+        abandoned: false,
     }
 }
 

@@ -44,6 +44,7 @@ impl Machine {
     pub(crate) fn confirm(&mut self, step: Step, now: Timestamp) {
         self.confirmed = step;
         self.pending = None;
+        self.abandoned = false;
         self.superseded = 0;
         self.last_seen = now;
     }

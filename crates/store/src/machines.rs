@@ -128,6 +128,10 @@ pub struct Machine {
     /// The last second of all certificates it was ever given.
     #[cbor(n(11), with = "plain")]
     pub not_after: Timestamp,
+    /// Whether the pending certificate's key has another unexpired one, which was abandoned.
+    #[n(12)]
+    #[cbor(default)]
+    pub abandoned: bool,
 }
 
 impl Machine {

@@ -36,6 +36,7 @@ pub(crate) fn renew(
         refuse_used_key(tx, intent)?;
     }
     machine.pending = Some(step_of(intent));
+    machine.abandoned = abandoned.is_some();
     machine.not_after = machine.not_after.max(intent.validity().not_after());
     machine.last_seen = now;
     machine.last_source = source.addr.or(machine.last_source);
@@ -97,7 +98,11 @@ fn give_up_pending(
     }
     machine.superseded += 1;
     // A retry may have left several serials with that key.
-    for same in issuances::of_lineage(tx, machine.lineage, now)? {
+    let given_up = match machine.abandoned {
+        true => issuances::of_lineage(tx, machine.lineage, now)?,
+        false => vec![issuance],
+    };
+    for same in given_up {
         if same.key_hash == pending.key_hash && same.is_live(now) {
             let event = Event::new("lineage.superseded", now).machine(machine.id, &machine.spiffe_id);
             events::append(tx, event.serial(same.serial).text("by", intent.serial()))?;
