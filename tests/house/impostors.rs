@@ -68,7 +68,7 @@ fn a_workload_certificate_cannot_answer_as_the_ca() {
 }
 
 #[test]
-fn a_machine_with_the_issuers_chain_but_without_the_root_turned_away() {
+fn a_machine_with_the_issuers_chain_but_without_the_root_is_refused() {
     let ca = Ca::start();
     let machine = Machine::enrolled(&ca, "/payments");
     Impostor::with(&machine.papers).turned_away(
@@ -79,7 +79,7 @@ fn a_machine_with_the_issuers_chain_but_without_the_root_turned_away() {
 }
 
 #[test]
-fn another_ca_of_the_same_trust_domain_turned_away() {
+fn another_ca_of_the_same_trust_domain_is_refused() {
     let ca = Ca::start();
     let forged =
         Authority::root("prod.example").issuer().leaf("spiffe://prod.example/countersign/ca").forge();
@@ -88,7 +88,7 @@ fn another_ca_of_the_same_trust_domain_turned_away() {
 }
 
 #[test]
-fn a_real_ca_that_is_another_one_turned_away() {
+fn a_real_ca_that_is_another_one_is_refused() {
     let (ours, other) = (Ca::start(), Ca::start());
     let mut invitation: Invitation = ours.invite("/victim", &[]).parse().unwrap();
     invitation.url = format!("https://{}", other.listen());
@@ -98,7 +98,7 @@ fn a_real_ca_that_is_another_one_turned_away() {
 }
 
 #[test]
-fn an_invitation_into_another_trust_domain_than_the_ca_serves_turned_away() {
+fn an_invitation_into_another_trust_domain_than_the_ca_serves_is_refused() {
     let ca = Ca::start();
     let mut invitation: Invitation = ca.invite("/victim", &[]).parse().unwrap();
     invitation.trust_domain = "other.example".into();
