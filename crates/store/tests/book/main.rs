@@ -58,6 +58,7 @@ conformance! {
         the_same_key_repeats_an_enrollment_whose_certificate_was_lost
         an_enrollment_is_not_repeated_once_its_certificate_has_ended
         a_key_of_an_unexpired_certificate_is_refused
+        a_registration_that_lost_a_name_since_the_approval_is_refused
         a_serial_is_never_given_twice
         an_enrollment_replaces_the_machine_before_unless_there_may_be_many
         the_cas_own_certificate_is_recorded_without_a_machine
@@ -93,6 +94,7 @@ conformance! {
         a_revoked_serial_ends_that_certificate_alone
         lineages_keys_and_identities_are_revoked_with_all_they_have
         a_dry_run_says_what_would_be_revoked_and_revokes_nothing
+        a_revoked_key_is_never_certified_again
         what_is_unknown_or_expired_cannot_be_revoked
         a_suspended_machine_is_listed_until_it_resumes
         a_removed_machine_is_revoked_and_gone_for_good
