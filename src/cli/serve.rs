@@ -3,7 +3,10 @@
 use std::io::IsTerminal as _;
 
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    fs::Mode,
+    process::{Resource, Rlimit, getrlimit, setrlimit, umask},
+};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use super::{CaArgs, CliError, Output};
@@ -21,6 +24,8 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn run(args: ServeArgs, out: &Output) -> Result<(), CliError> {
+    // What the CA writes is its user's alone, the files of the storage engine among it.
+    umask(Mode::RWXG | Mode::RWXO);
     let config = args.ca.load()?;
     let level = start_log(&config)?;
     raise_file_limit(config.limits.connections);

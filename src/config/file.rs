@@ -56,13 +56,14 @@ fn profiles() -> String {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreTable {
-    /// `sled` keeps the book on disk; `memory` forgets it at exit and is for trials and measurements only.
+    /// `fjall` and `sled` keep the book on disk (decision 0007); `memory` forgets it at exit and is for trials and
+    /// measurements only.
     pub engine: String,
 }
 
 impl Default for StoreTable {
     fn default() -> Self {
-        Self { engine: "sled".into() }
+        Self { engine: "fjall".into() }
     }
 }
 

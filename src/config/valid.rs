@@ -44,7 +44,9 @@ pub struct Config {
 /// The engine under the book.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Engine {
-    /// On disk.
+    /// On disk, as a log-structured merge tree.
+    Fjall,
+    /// On disk, as a tree of pages.
     Sled,
     /// Forgotten at exit.
     Memory,
@@ -184,9 +186,12 @@ impl Config {
             state: StateDir::new(base.join(&file.state)),
             profiles: base.join(&file.profiles),
             engine: match file.store.engine.as_str() {
+                "fjall" => Engine::Fjall,
                 "sled" => Engine::Sled,
                 "memory" => Engine::Memory,
-                other => return Err(value("store.engine", other, "\"sled\" or \"memory\"".into())),
+                other => {
+                    return Err(value("store.engine", other, "\"fjall\", \"sled\" or \"memory\"".into()));
+                }
             },
             log_level: log_level(&file.log.level, &value)?,
             log_format: match file.log.format.as_str() {
@@ -341,7 +346,7 @@ mod tests {
             ("trust_domain = \"td\"\nlisten = \"here\"", "ADDRESS:PORT"),
             ("trust_domain = \"td\"\nops_listen = \"192.0.2.1:9443\"", "a loopback address"),
             ("trust_domain = \"td\"\nurl = \"http://ca\"", "https://HOST:PORT"),
-            ("trust_domain = \"td\"\n[store]\nengine = \"redb\"", "\"sled\" or \"memory\""),
+            ("trust_domain = \"td\"\n[store]\nengine = \"redb\"", "\"fjall\", \"sled\" or \"memory\""),
             ("trust_domain = \"td\"\n[tls]\ngroups = [\"ffdhe2048\"]", "X25519MLKEM768"),
             ("trust_domain = \"td\"\n[log]\nlevel = \"debgu\"", "LEVEL one of"),
             ("trust_domain = \"td\"\n[log]\nlevel = \"info,h2=loud\"", "LEVEL one of"),

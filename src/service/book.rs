@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use countersign_store::{Book, Observer, Options, Store};
+use countersign_store::{
+    Book, Observer, Options, Store,
+    engine::{FjallEngine, SledEngine},
+};
 
 use super::{StartError, World};
 use crate::config::{Config, Engine};
@@ -18,7 +21,7 @@ pub(super) fn open_book(
 ) -> Result<Arc<dyn Store>, StartError> {
     let dir = config.state.book();
     // An empty book in the place of a lost one would know no machine and no revocation.
-    if config.engine == Engine::Sled && !dir.exists() {
+    if config.engine != Engine::Memory && !dir.exists() {
         return Err(StartError::BookMissing(dir));
     }
     let entropy = world.entropy.clone();
@@ -28,7 +31,8 @@ pub(super) fn open_book(
         queue_depth: config.limits.store_queue,
     };
     Ok(match config.engine {
-        Engine::Sled => Arc::new(Book::open(&dir, options)?),
+        Engine::Fjall => Arc::new(Book::on(Arc::new(FjallEngine::open(&dir)?), options)?),
+        Engine::Sled => Arc::new(Book::on(Arc::new(SledEngine::open(&dir)?), options)?),
         Engine::Memory => Arc::new(Book::in_memory(options)?),
     })
 }

@@ -34,7 +34,7 @@ fn under(mounted: &[String; 5], inner: &Command) -> Command {
 #[test]
 fn a_full_disk_latches_the_book_and_loses_nothing_that_was_acknowledged() {
     let book = "{dir}/ca/state/book";
-    let Some(mount) = mounted(&format!("mkdir -p {book} && mount -t tmpfs -o size=3m none {book}")) else {
+    let Some(mount) = mounted(&format!("mkdir -p {book} && mount -t tmpfs -o size=1m none {book}")) else {
         return;
     };
     let mount: Vec<&str> = mount.iter().map(String::as_str).collect();

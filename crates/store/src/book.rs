@@ -8,7 +8,7 @@ use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration}
 use tokio::sync::watch;
 
 use crate::committer::Committer;
-use crate::engine::{Change, Engine, MemoryEngine, SledEngine};
+use crate::engine::{Change, Engine, FjallEngine, MemoryEngine};
 use crate::machines::Order;
 use crate::observer::{Health, Observer, Unobserved};
 use crate::records::{Record, corrupt};
@@ -74,12 +74,12 @@ impl Book {
 
     /// The book in a directory, created if it is not there.
     pub fn open(dir: &Path, options: Options) -> StoreResult<Self> {
-        Self::on(Arc::new(SledEngine::open(dir)?), options)
+        Self::on(Arc::new(FjallEngine::open(dir)?), options)
     }
 
     /// A new book in an empty or missing directory, filled from a backup.
     pub fn restore(file: &Path, dir: &Path, options: Options) -> StoreResult<Self> {
-        let engine = Arc::new(SledEngine::open(dir)?);
+        let engine = Arc::new(FjallEngine::open(dir)?);
         backup::restore(file, &*engine)?;
         Self::on(engine, options)
     }

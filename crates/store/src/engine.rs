@@ -2,11 +2,14 @@
 //!
 //! Commands, indexes and records know only this trait; what sled or memory do with the bytes stays behind it.
 
+mod fjall;
 mod memory;
 mod sled;
 
+use std::path::Path;
 use std::sync::Arc;
 
+pub use fjall::FjallEngine;
 pub use memory::MemoryEngine;
 pub use sled::SledEngine;
 
@@ -30,6 +33,16 @@ pub struct Change {
     pub old: Option<Value>,
     /// What stands there afterwards; `None` removes the row.
     pub new: Option<Value>,
+}
+
+/// Refuses a directory that holds a book of another engine, known by a file that only that one makes: an engine that
+/// found none of its own would begin an empty book beside it.
+fn refuse_book_of(other: &str, mark: &str, dir: &Path) -> Result<(), StoreError> {
+    if !dir.join(mark).exists() {
+        return Ok(());
+    }
+    let why = format!("it holds a book of the engine {other}");
+    Err(StoreError::CannotOpen { dir: dir.display().to_string(), why })
 }
 
 /// An ordered map of bytes.

@@ -33,7 +33,7 @@ pub(super) fn check(config: &Config, now: Timestamp, findings: &mut Findings) {
     findings.private(&secrets);
     writable(state.path(), findings);
     owners(state.path(), &all, findings);
-    if config.engine == Engine::Sled {
+    if config.engine != Engine::Memory {
         readable_book(state, &all, findings);
     }
     online_keys(config, now, findings);

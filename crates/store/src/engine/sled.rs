@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Change, Engine, Key, Value};
+use super::{Change, Engine, Key, Value, refuse_book_of};
 use crate::StoreError;
 
 /// Longest row handed to sled; what is longer goes on in continuation rows.
@@ -35,6 +35,7 @@ impl SledEngine {
     ///
     /// The directory belongs to one process at a time: a second one gets [`StoreError::Locked`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        refuse_book_of("fjall", "version", dir)?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| cannot_open(dir, &e))?;
         let db = sled::Config::new()
             .path(dir)

@@ -36,12 +36,23 @@ macro_rules! conformance {
                 })+
             })+
         }
-        mod on_sled {
+        mod on_fjall {
             $(mod $room {
                 $(#[tokio::test]
                 async fn $case() {
                     let dir = tempfile::tempdir().unwrap();
                     let book = countersign_store::Book::open(dir.path(), crate::options()).unwrap();
+                    crate::$room::$case(&book).await;
+                })+
+            })+
+        }
+        mod on_sled {
+            $(mod $room {
+                $(#[tokio::test]
+                async fn $case() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let engine = countersign_store::engine::SledEngine::open(dir.path()).unwrap();
+                    let book = countersign_store::Book::on(std::sync::Arc::new(engine), crate::options()).unwrap();
                     crate::$room::$case(&book).await;
                 })+
             })+

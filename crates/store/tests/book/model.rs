@@ -139,20 +139,20 @@ proptest! {
         let keys: Vec<KeyPair> = (0..8).map(|_| key()).collect();
         let dir = tempfile::tempdir().unwrap();
         let memory = Book::in_memory(crate::options()).unwrap();
-        let sled = Book::open(&dir.path().join("book"), crate::options()).unwrap();
+        let fjall = Book::open(&dir.path().join("book"), crate::options()).unwrap();
         let mut now = noon();
         for command in &commands {
             if let Command::Pass { minutes } = command {
                 now = now + MINUTE * *minutes;
             }
             let ended = runtime.block_on(run(&memory, command, &keys, now));
-            prop_assert_eq!(&ended, &runtime.block_on(run(&sled, command, &keys, now)), "{:?}", command);
+            prop_assert_eq!(&ended, &runtime.block_on(run(&fjall, command, &keys, now)), "{:?}", command);
             prop_assert!(!ended.contains("Corrupt"), "{}", ended);
         }
         holds_together(&memory);
-        let (one, other) = (dir.path().join("memory"), dir.path().join("sled"));
+        let (one, other) = (dir.path().join("memory"), dir.path().join("fjall"));
         memory.backup(&one).unwrap();
-        sled.backup(&other).unwrap();
+        fjall.backup(&other).unwrap();
         prop_assert_eq!(std::fs::read(one).unwrap(), std::fs::read(other).unwrap());
     }
 }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use countersign_store::engine::{Change, Engine, SledEngine, Value};
+use countersign_store::engine::{Change, Engine, FjallEngine, SledEngine, Value};
 use countersign_store::{Book, Store, StoreError};
 
 use crate::agent::{Desk, OPERATOR};
@@ -70,6 +71,18 @@ async fn a_book_belongs_to_one_process_at_a_time() {
 }
 
 #[test]
+fn a_book_of_another_engine_is_not_taken_for_an_empty_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    drop((FjallEngine::open(&one).unwrap(), SledEngine::open(&other).unwrap()));
+    let refusals = [SledEngine::open(&one).err(), FjallEngine::open(&other).err()];
+    for (refusal, engine) in refusals.iter().flatten().zip(["fjall", "sled"]) {
+        assert!(refusal.to_string().contains(&format!("a book of the engine {engine}")), "{refusal}");
+    }
+    assert!(refusals.iter().all(Option::is_some));
+}
+
+#[test]
 fn a_place_that_cannot_hold_a_book_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
@@ -85,7 +98,7 @@ fn a_place_that_cannot_hold_a_book_is_named() {
 async fn a_book_of_a_newer_version_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
-    let engine = SledEngine::open(dir.path()).unwrap();
+    let engine = FjallEngine::open(dir.path()).unwrap();
     let newer = Some(Value::from(&[2_u8][..]));
     engine.apply(&[Change { key: b"Xformat".to_vec(), old: None, new: newer }]).unwrap();
     engine.sync().unwrap();
@@ -103,7 +116,7 @@ async fn the_files_are_their_owners_alone() {
     let file = dir.path().join("backup");
     book.backup(&file).unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&at), mode(&at.join("db")), mode(&file)), (0o700, 0o600, 0o600));
+    assert_eq!((mode(&at), mode(&file)), (0o700, 0o600));
 }
 
 #[tokio::test]
@@ -122,7 +135,8 @@ async fn a_backup_that_cannot_be_written_says_so_and_leaves_nothing() {
 #[tokio::test]
 async fn long_rows_stay_in_the_file_that_is_synced() {
     let dir = tempfile::tempdir().unwrap();
-    let book = open(dir.path()).unwrap();
+    let engine = Arc::new(SledEngine::open(dir.path()).unwrap());
+    let book = Book::on(engine, crate::options()).unwrap();
     for n in 0..40_u8 {
         let text = format!("# policy {n}\n").repeat(20_000);
         book.set_policy([n; 32], text, OPERATOR, noon()).await.unwrap();
@@ -134,7 +148,14 @@ async fn long_rows_stay_in_the_file_that_is_synced() {
 #[test]
 fn rows_of_every_length_are_read_back_replaced_and_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = SledEngine::open(dir.path()).unwrap();
+    let engines: [&dyn Engine; 2] = [
+        &SledEngine::open(&dir.path().join("s")).unwrap(),
+        &FjallEngine::open(&dir.path().join("f")).unwrap(),
+    ];
+    engines.into_iter().for_each(rows_of_every_length);
+}
+
+fn rows_of_every_length(engine: &dyn Engine) {
     let row = |length: usize| Value::from(vec![length as u8; length]);
     let mut old: Option<Value> = None;
     for length in [0, 1, 3071, 3072, 3073, 9216, 6144, 512 * 1024, 3072, 6145, 10] {
