@@ -306,3 +306,18 @@ fn a_certificate_of_ours_that_the_book_has_lost_is_refused() {
     ca.start_again();
     machine.ask_renewal(&ca).refused(401, "certificate_unknown");
 }
+
+#[test]
+fn a_leaf_without_its_issuer_is_known_by_the_book() {
+    // The live set of DESIGN §3: no path leads from this leaf alone to the root.
+    let ca = Ca::start();
+    let mut machine = Machine::enrolled(&ca, "/payments");
+    machine.papers.chain.truncate(1);
+    // The certificate is kept a moment after it is answered.
+    let known = (0..40).any(|_| {
+        let answer = machine.ask_renewal(&ca);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        answer.status == 200
+    });
+    assert!(known, "the book knows what it signed");
+}
