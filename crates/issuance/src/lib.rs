@@ -100,6 +100,8 @@ mod proven_key;
 mod recorded;
 mod registration;
 mod requested;
+#[cfg(doctest)]
+mod sealed;
 mod signature;
 mod signer;
 mod tbs;

@@ -10,5 +10,4 @@ mod openssl;
 mod premises;
 mod profiles;
 mod requests;
-mod sealed;
 mod signing;
