@@ -17,8 +17,8 @@ use crate::{
     Actor, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance, IssuanceFilter,
     IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation, PolicyRecord,
     Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent,
-    Target, Whom, backup, counts, events, expiry, invitations, issuances, keys, lineage, machines,
-    presentation, registrations, revocation, standing, trust,
+    Target, TrustState, Whom, backup, counts, events, expiry, invitations, issuances, keys, lineage,
+    machines, presentation, registrations, revocation, standing, trust,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -349,6 +349,10 @@ impl Store for Book {
         limit: usize,
     ) -> StoreResult<Listing<RevokedSerial>> {
         self.committer.query(|view| revocation::list(view, now, after, limit))
+    }
+
+    fn trust_state(&self, known: u64) -> StoreResult<TrustState> {
+        self.committer.query(|view| trust::state(view, known))
     }
 
     fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {

@@ -11,7 +11,7 @@ use crate::machines::{self, Machine};
 use crate::records::Record;
 use crate::rows::{Rows, after_prefix, successor};
 use crate::transaction::Transaction;
-use crate::{StoreError, invitations, keys};
+use crate::{StoreError, invitations, keys, revocation};
 
 /// Rows that leave in one command at most, so that it does not hold up the others.
 const SHARE: usize = 1024;
@@ -47,7 +47,8 @@ pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired
         invitations::remove(tx, hash)?;
     }
     let (machines, swept) = sweep(tx, now)?;
-    let more = issuances == SHARE || invitations.len() == SHARE || !swept;
+    let lines = revocation::forget_ended(tx, now, SHARE)?.max(revocation::forget_changes(tx, SHARE)?);
+    let more = lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept;
     Ok((Expired { issuances, invitations: invitations.len(), machines }, more))
 }
 

@@ -30,6 +30,8 @@ pub(crate) const KEY_REVOKED: u8 = b'k';
 pub(crate) const ENDING: u8 = b'B';
 /// Revoked and suspended serials by hour and serial.
 pub(crate) const REVOKED: u8 = b'V';
+/// What was put on the list of revoked serials or taken off it, by trust sequence and serial.
+pub(crate) const RELISTED: u8 = b'T';
 /// Events by number, with what they commit to.
 pub(crate) const EVENT: u8 = b'E';
 /// Issuers by key.
@@ -49,6 +51,8 @@ pub(crate) const POLICY_NUMBER: &[u8] = b"Xpolicy";
 pub(crate) const SWEEP: &[u8] = b"Xsweep";
 /// The trust sequence.
 pub(crate) const TRUST: &[u8] = b"Xtrust";
+/// Up to which trust sequence the changes of the list have left.
+pub(crate) const RELISTED_FROM: &[u8] = b"Xrelisted";
 
 /// Behind all keys of the book.
 pub(crate) const END: &[u8] = &[0x80];
@@ -121,6 +125,16 @@ pub(crate) fn revoked(not_after: Timestamp, serial: Serial) -> Key {
 /// The first key of the partition `at` falls in: `kind` is [`ENDING`] or [`REVOKED`].
 pub(crate) fn partition(kind: u8, at: Timestamp) -> Key {
     key(kind, &[&hour(at)])
+}
+
+/// What the change that raised the trust sequence to `sequence` did to a serial.
+pub(crate) fn relisted(sequence: u64, serial: Serial) -> Key {
+    key(RELISTED, &[&sequence.to_be_bytes(), serial.as_bytes()])
+}
+
+/// Where the changes behind `sequence` begin.
+pub(crate) fn relisted_behind(sequence: u64) -> Key {
+    key(RELISTED, &[&sequence.saturating_add(1).to_be_bytes()])
 }
 
 pub(crate) fn event(number: u64) -> Key {

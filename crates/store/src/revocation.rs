@@ -1,6 +1,7 @@
 //! Revocation: an order on machines, lineages, serials or keys becomes a list of serials, bounded by their lifetime.
 
 use std::fmt;
+use std::ops::ControlFlow;
 
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
 use minicbor::{Decode, Encode};
@@ -13,6 +14,10 @@ use crate::records::{Record, plain};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{Actor, Refusal, StoreError, keys, trust};
+
+/// Changes of the list that are kept for those who follow it, in steps of the trust sequence: whoever is further behind
+/// reads the list anew.
+const FOLLOWED: u64 = 256;
 
 /// What is to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -254,6 +259,8 @@ pub(crate) fn resume(
     for issuance in issuances::of_lineage(tx, machine.lineage, now)? {
         if issuance.revoked.is_none() {
             tx.remove(line(&issuance))?;
+            let change = keys::relisted(trust::sequence(tx)? + 1, issuance.serial);
+            tx.put_octets(change, Vec::new())?;
         }
     }
     Ok(())
@@ -280,7 +287,70 @@ fn put_on_list(tx: &mut Transaction<'_>, issuance: &Issuance, cause: Cause) -> R
         not_after: issuance.validity.not_after(),
         cause,
     };
-    tx.put(line(issuance), &entry)
+    tx.put(line(issuance), &entry)?;
+    tx.put(keys::relisted(trust::sequence(tx)? + 1, issuance.serial), &entry)
+}
+
+/// One serial that came onto the list or left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relisted {
+    /// It is to be refused.
+    On(RevokedSerial),
+    /// It is good again.
+    Off(Serial),
+}
+
+/// What happened to the list behind trust sequence `known`; `None` if that has partly left already.
+pub(crate) fn changes(rows: &impl Rows, known: u64) -> Result<Option<Vec<Relisted>>, StoreError> {
+    if rows.record::<u64>(keys::RELISTED_FROM)?.is_some_and(|gone| known < gone) {
+        return Ok(None);
+    }
+    let mut changes = Vec::new();
+    rows.walk(&keys::relisted_behind(known), &[keys::RELISTED + 1], |key, octets| {
+        changes.push(if octets.is_empty() {
+            Relisted::Off(issuances::serial_in(key)?)
+        } else {
+            Relisted::On(RevokedSerial::read(key, octets)?)
+        });
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(Some(changes))
+}
+
+/// Lets changes leave that whoever follows the list has seen long since: at most `most`; how many left.
+pub(crate) fn forget_changes(tx: &mut Transaction<'_>, most: usize) -> Result<usize, StoreError> {
+    let keep_from = keys::relisted_behind(trust::sequence(tx)?.saturating_sub(FOLLOWED));
+    let mut over = Vec::new();
+    tx.walk(&[keys::RELISTED], &keep_from, |key, _| {
+        over.push(key.to_vec());
+        Ok(if over.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    if let Some(sequence) = over.last().and_then(|key| key.get(1..9)?.first_chunk()) {
+        tx.put(keys::RELISTED_FROM.to_vec(), &u64::from_be_bytes(*sequence))?;
+    }
+    let left = over.len();
+    for key in over {
+        tx.remove(key)?;
+    }
+    Ok(left)
+}
+
+/// Lets lines leave whose hour is over, at most `most`; how many left. Most have left with their issuance.
+pub(crate) fn forget_ended(
+    tx: &mut Transaction<'_>,
+    now: Timestamp,
+    most: usize,
+) -> Result<usize, StoreError> {
+    let mut over = Vec::new();
+    tx.walk(&[keys::REVOKED], &keys::partition(keys::REVOKED, now), |key, _| {
+        over.push(key.to_vec());
+        Ok(if over.len() < most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    })?;
+    let left = over.len();
+    for key in over {
+        tx.remove(key)?;
+    }
+    Ok(left)
 }
 
 fn line(issuance: &Issuance) -> crate::engine::Key {

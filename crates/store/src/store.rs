@@ -10,7 +10,7 @@ use crate::{
     Actor, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
     IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation,
     PolicyRecord, Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError,
-    StoredEvent, Target, Whom,
+    StoredEvent, Target, TrustState, Whom,
 };
 
 /// What a command or a query of the book gives.
@@ -197,6 +197,9 @@ pub trait Store: Ledger {
         after: Option<&Cursor>,
         limit: usize,
     ) -> StoreResult<Listing<RevokedSerial>>;
+
+    /// What a trust snapshot is made of, with what changed behind sequence `known`.
+    fn trust_state(&self, known: u64) -> StoreResult<TrustState>;
 
     /// Events behind number `after`.
     fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>>;

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use crate::engine::Change;
 use crate::events::{self, Event};
 use crate::records::{Record, plain};
+use crate::revocation::{self, Relisted};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{Actor, Refusal, StoreError, keys};
@@ -77,6 +78,30 @@ pub struct RootsDocument {
     pub version: u64,
     /// Its bytes.
     pub document: Arc<[u8]>,
+}
+
+/// What a trust snapshot is made of, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustState {
+    /// The trust sequence.
+    pub sequence: u64,
+    /// Every issuer, the oldest first.
+    pub issuers: Vec<IssuerRecord>,
+    /// The policy that applies.
+    pub policy: Option<PolicyRecord>,
+    /// What happened to the list of revoked serials behind the sequence that the caller knows, in its order; `None` if
+    /// that has partly left: then the list must be read anew, by [`Store::revoked`](crate::Store::revoked).
+    pub relisted: Option<Vec<Relisted>>,
+}
+
+/// All that changed behind `known`.
+pub(crate) fn state(rows: &impl Rows, known: u64) -> Result<TrustState, StoreError> {
+    Ok(TrustState {
+        sequence: sequence(rows)?,
+        issuers: issuers(rows)?,
+        policy: current_policy(rows)?,
+        relisted: revocation::changes(rows, known)?,
+    })
 }
 
 /// The trust sequence: how often what verifiers must know has changed.

@@ -109,6 +109,8 @@ conformance! {
         what_is_unknown_or_expired_cannot_be_revoked
         a_suspended_machine_is_listed_until_it_resumes
         a_removed_machine_is_revoked_and_gone_for_good
+        whoever_follows_the_list_holds_the_list
+        whoever_is_far_behind_reads_the_list_anew
     ;
     upkeep:
         expired_issuances_leave_in_whole_partitions

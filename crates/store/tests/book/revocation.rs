@@ -1,8 +1,12 @@
 //! Revocation: every way of naming what must no longer be believed.
 
+use std::collections::BTreeSet;
+
+use countersign_identity::Serial;
 use countersign_issuance::{LedgerError, LedgerRefusal, Machines, Registration};
 use countersign_store::{
-    Book, Cause, Door, MachineFilter, MachineStatus, Presentation, Refusal, Store, StoreError, Target, Whom,
+    Book, Cause, Door, MachineFilter, MachineStatus, Presentation, Refusal, Relisted, Store, StoreError,
+    Target, Whom,
 };
 
 use crate::agent::{Desk, OPERATOR};
@@ -143,4 +147,57 @@ pub(crate) async fn a_removed_machine_is_revoked_and_gone_for_good(book: &Book) 
     let nobody = Whom::Identity(registration("/nobody").id);
     let none = book.suspend(nobody, String::new(), OPERATOR, noon()).await.unwrap_err();
     assert!(matches!(none, StoreError::Refused(Refusal::NoMachineOf { .. })));
+}
+
+/// What a follower holds after taking in every change behind what it knew.
+fn followed(book: &Book, held: &mut BTreeSet<Serial>, known: u64) -> u64 {
+    let state = book.trust_state(known).unwrap();
+    for change in state.relisted.unwrap() {
+        match change {
+            Relisted::On(entry) => held.insert(entry.serial),
+            Relisted::Off(serial) => held.remove(&serial),
+        };
+    }
+    state.sequence
+}
+
+pub(crate) async fn whoever_follows_the_list_holds_the_list(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let (first, second) =
+        (desk.enroll(&registration("/payments")).await, desk.enroll(&registration("/web")).await);
+    let mut held = BTreeSet::new();
+    let mut known = followed(book, &mut held, 0);
+    assert!(held.is_empty());
+    desk.revoke(Target::Serial(first.serial)).await;
+    known = followed(book, &mut held, known);
+    assert_eq!(held, BTreeSet::from([first.serial]));
+    let whom = Whom::Machine(second.machine);
+    book.suspend(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+    known = followed(book, &mut held, known);
+    assert_eq!(held, BTreeSet::from([first.serial, second.serial]));
+    book.resume(whom, String::new(), OPERATOR, noon()).await.unwrap();
+    known = followed(book, &mut held, known);
+    assert_eq!(held, BTreeSet::from([first.serial]));
+    assert_eq!(known, desk.trust());
+    assert_eq!(book.trust_state(known).unwrap().relisted, Some(Vec::new()));
+    desk.enroll(&registration("/web")).await;
+    followed(book, &mut held, known);
+    assert_eq!(held, BTreeSet::from([first.serial, second.serial]), "an enrollment replaced the machine");
+}
+
+pub(crate) async fn whoever_is_far_behind_reads_the_list_anew(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let agent = desk.enroll(&registration("/payments")).await;
+    desk.revoke(Target::Serial(agent.serial)).await;
+    let whom = Whom::Machine(agent.machine);
+    for _ in 0..150 {
+        book.suspend(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+        book.resume(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+    }
+    assert!(book.trust_state(0).unwrap().relisted.is_some());
+    book.expire(noon()).await.unwrap();
+    assert_eq!(book.trust_state(0).unwrap().relisted, None);
+    let newest = desk.trust();
+    assert_eq!(book.trust_state(newest - 1).unwrap().relisted.map(|changes| changes.len()), Some(0));
+    assert!(desk.is_listed(agent.serial));
 }
