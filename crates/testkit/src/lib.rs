@@ -15,6 +15,7 @@
 #![expect(clippy::expect_used, reason = "a forge that fails is a bug in a test, and a panic says where")]
 
 mod authority;
+mod corpus;
 pub mod csr;
 mod forged;
 mod leaf;
@@ -23,6 +24,7 @@ mod noon;
 mod seeded;
 
 pub use authority::Authority;
+pub use corpus::{Target, replay};
 pub use forged::Forged;
 pub use leaf::LeafForge;
 pub use noon::{noon, noon_clock};

@@ -1,0 +1,11 @@
+//! The fuzz corpus as a plain test: what a fuzzer began from or once found stays tried.
+
+#[path = "../fuzz/targets.rs"]
+pub mod targets;
+
+#[test]
+fn every_seed_of_the_fuzz_corpus_holds() {
+    let targets: &[countersign_testkit::Target] =
+        &[("invitation", targets::invitation), ("body", targets::body)];
+    countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
+}

@@ -1,0 +1,161 @@
+//! What must hold of any certificates and revocation lists that strangers show.
+
+use std::sync::Arc;
+
+use countersign_identity::{KeyHash, ManualClock, Serial, Timestamp, TrustBundle, TrustDomain};
+use countersign_verifier::{
+    CrlStore, FrontDoor, LiveSet, PathVerifier, Presented, SvidVerifier, TrustStore, Usage, VerifiedPeer,
+    bundle_from_pem, certificates_from_pem, crls_from_pem, provider,
+};
+use rustls::SignatureScheme;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, InvalidSignature,
+    SignatureVerificationAlgorithm, alg_id,
+};
+
+const NOON: Timestamp = Timestamp::from_unix(1_795_435_200);
+const ROOT: &[u8] = include_bytes!("fixtures/root.der");
+const ISSUER: &[u8] = include_bytes!("fixtures/issuer.der");
+const LEAF: &[u8] = include_bytes!("fixtures/leaf.der");
+
+/// One certificate, in every place one can stand: as a leaf known by the live set, as a leaf by path, as a root.
+pub fn certificate(octets: &[u8]) {
+    let der = CertificateDer::from(octets);
+    let known = verifier(provider()).with_live_set(Arc::new(KnowsAll));
+    if let Ok(peer) = known.verify(&[der.clone()], Usage::Client) {
+        is_a_leaf_of_ours(&peer);
+    }
+    let bundle = TrustBundle::new(trust_domain(), vec![octets.to_vec()]);
+    if TrustStore::new([bundle]).is_ok() {
+        assert!(
+            known.verify(&[der.clone()], Usage::Client).is_err(),
+            "no certificate is root and leaf at once"
+        );
+    }
+    let _ = PathVerifier::new(provider(), &[der], clock());
+}
+
+/// A chain as TLS hands it over, each certificate behind two octets of length, judged twice: with real signatures, where
+/// only what was signed may pass, and with signatures that all count, where only what keeps the rules may pass.
+pub fn client_chain(octets: &[u8]) {
+    let chain = certificates(octets);
+    if let Presented::Verified(peer) = FrontDoor::new(verifier(provider())).judge(Some(&chain)) {
+        let leaf = CertificateDer::from(LEAF);
+        let genuine =
+            verifier(provider()).verify(&[leaf, ISSUER.into()], Usage::Client).expect("the fixture is good");
+        assert_eq!(peer.spiffe_id(), genuine.spiffe_id());
+        assert_eq!(peer.serial_octets(), genuine.serial_octets());
+        assert_eq!(peer.key_hash(), genuine.key_hash());
+        assert_eq!(peer.validity(), genuine.validity());
+    }
+    for usage in [Usage::Client, Usage::Server] {
+        if let Ok(peer) = verifier(any_signature()).verify(&chain, usage) {
+            is_a_leaf_of_ours(&peer);
+            assert!(chain.len() > 1 || chain.first().is_some_and(|leaf| leaf.as_ref() != ROOT));
+        }
+    }
+    if let Ok(paths) = PathVerifier::new(any_signature(), &[ROOT.into()], clock()) {
+        let _ = paths.verify(&chain);
+    }
+}
+
+/// A revocation list, alone and beside a good one: it never absolves what the good one lists.
+pub fn crl(octets: &[u8]) {
+    let list = CertificateRevocationListDer::from(octets);
+    let good = CertificateRevocationListDer::from(include_bytes!("fixtures/issuer.crl").as_slice());
+    let issuers = [CertificateDer::from(ISSUER), CertificateDer::from(ROOT)];
+    let chain = [CertificateDer::from(include_bytes!("fixtures/revoked.der").as_slice()), ISSUER.into()];
+    let (held, left_out) = CrlStore::load(&[list.clone(), good], &issuers, &provider(), NOON);
+    assert!(left_out.len() <= 1, "the good list is never left out for another: {left_out:?}");
+    let judged = verifier(provider()).with_revocation(Arc::new(held)).verify(&chain, Usage::Client);
+    assert!(judged.is_err(), "what was revoked stays revoked");
+    // Here a list may say anything, since every signature counts.
+    let (held, _) = CrlStore::load(&[list], &issuers, &any_signature(), NOON);
+    assert_eq!(held.heap_octets(), held.len() * 20);
+    let _ = verifier(provider()).with_revocation(Arc::new(held.required())).verify(&chain, Usage::Client);
+}
+
+/// A file of certificates or lists, as an operator names one.
+pub fn pem(octets: &[u8]) {
+    if let Ok(certificates) = certificates_from_pem(octets) {
+        assert!(!certificates.is_empty());
+    }
+    if let Ok(bundle) = bundle_from_pem(trust_domain(), octets) {
+        let _ = TrustStore::new([bundle]);
+    }
+    if let Ok(lists) = crls_from_pem(octets) {
+        let _ = CrlStore::load(&lists, &[ISSUER.into()], &provider(), NOON);
+    }
+}
+
+fn is_a_leaf_of_ours(peer: &VerifiedPeer) {
+    assert!(peer.spiffe_id().in_trust_domain(&trust_domain()) && peer.spiffe_id().has_path());
+    assert!(peer.validity().contains(NOON));
+    assert!(!peer.serial_octets().is_empty());
+}
+
+/// As many certificates as there are whole ones.
+fn certificates(mut octets: &[u8]) -> Vec<CertificateDer<'_>> {
+    let mut chain = Vec::new();
+    while let Some((length, rest)) = octets.split_first_chunk() {
+        let Some((der, rest)) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))) else {
+            break;
+        };
+        chain.push(der.into());
+        octets = rest;
+    }
+    chain
+}
+
+fn verifier(provider: Arc<CryptoProvider>) -> SvidVerifier {
+    let bundle = TrustBundle::new(trust_domain(), vec![ROOT.to_vec()]);
+    let trust = TrustStore::new([bundle]).expect("the fixture is a root");
+    SvidVerifier::new(provider, Arc::new(trust), clock())
+}
+
+fn trust_domain() -> TrustDomain {
+    "prod.example".parse().expect("a trust domain")
+}
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(NOON))
+}
+
+/// Knows every certificate as its own.
+#[derive(Debug)]
+struct KnowsAll;
+
+impl LiveSet for KnowsAll {
+    fn signed_here(&self, _: Serial, _: &[u8; 32]) -> Option<KeyHash> {
+        Some(KeyHash::from_bytes([7; 32]))
+    }
+}
+
+/// A provider to which every signature is good that its key could have made.
+fn any_signature() -> Arc<CryptoProvider> {
+    static ALL: [&dyn SignatureVerificationAlgorithm; 3] = [
+        &AnySignature(alg_id::ECDSA_P256, alg_id::ECDSA_SHA256),
+        &AnySignature(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384),
+        &AnySignature(alg_id::ED25519, alg_id::ED25519),
+    ];
+    let algorithms = WebPkiSupportedAlgorithms { all: &ALL, mapping: &[(SignatureScheme::ED25519, &ALL)] };
+    Arc::new(CryptoProvider { signature_verification_algorithms: algorithms, ..(*provider()).clone() })
+}
+
+#[derive(Debug)]
+struct AnySignature(AlgorithmIdentifier, AlgorithmIdentifier);
+
+impl SignatureVerificationAlgorithm for AnySignature {
+    fn verify_signature(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<(), InvalidSignature> {
+        Ok(())
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.0
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.1
+    }
+}
