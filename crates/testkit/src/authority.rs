@@ -106,6 +106,16 @@ impl Authority {
         &self.key
     }
 
+    /// Its subjectKeyIdentifier.
+    #[must_use]
+    pub fn key_id(&self) -> Vec<u8> {
+        self.params.key_identifier(&self.key)
+    }
+
+    pub(crate) fn trust_domain(&self) -> &str {
+        &self.trust_domain
+    }
+
     pub(crate) fn sign(&self, params: &CertificateParams, subject: &KeyPair) -> CertificateDer<'static> {
         let issuer = Issuer::from_params(&self.params, &self.key);
         params.signed_by(subject, &issuer).expect("a certificate rcgen can write").der().clone()

@@ -22,6 +22,7 @@ mod leaf;
 pub mod mangle;
 mod noon;
 mod seeded;
+mod trust;
 
 pub use authority::Authority;
 pub use corpus::{Target, replay};
@@ -30,3 +31,4 @@ pub use leaf::LeafForge;
 pub use noon::{noon, noon_clock};
 pub use rcgen::{ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 pub use seeded::Seeded;
+pub use trust::{ForgedSnapshot, SnapshotForge, roots_document};

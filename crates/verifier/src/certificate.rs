@@ -4,6 +4,7 @@
 //! refuses never reaches it. No copy is made.
 
 use countersign_identity::{Lineage, Validity};
+use rustls::pki_types::SignatureVerificationAlgorithm;
 use sha2::{Digest, Sha256};
 
 use crate::der::{DerFault, INTEGER, PRINTABLE_STRING, Reader, SEQUENCE, SET, Value, constructed};
@@ -19,6 +20,9 @@ const SERIAL_NUMBER: &[u8] = &[0x55, 4, 5];
 #[derive(Clone, Debug)]
 pub(crate) struct Certificate<'a> {
     tbs: &'a [u8],
+    /// The content of the algorithm's identifier, the same inside and outside.
+    algorithm: &'a [u8],
+    signature: &'a [u8],
     pub(crate) serial: &'a [u8],
     /// The content of the issuer's name.
     pub(crate) issuer: &'a [u8],
@@ -44,19 +48,19 @@ impl<'a> Certificate<'a> {
         file.end().map_err(outer)?;
         let tbs = certificate.value(SEQUENCE).map_err(outer)?;
         let algorithm = certificate.value(SEQUENCE).and_then(algorithm).map_err(SIGNATURE)?;
-        certificate.octets_in_bits().map_err(SIGNATURE)?;
+        let signature = certificate.octets_in_bits().map_err(SIGNATURE)?;
         certificate.end().map_err(outer)?;
-        Self::signed(tbs, algorithm)
+        Self::signed(tbs, algorithm, signature)
     }
 
-    fn signed(tbs: Value<'a>, outer_algorithm: &[u8]) -> Result<Self, Broken> {
+    fn signed(tbs: Value<'a>, algorithm: &'a [u8], signature: &'a [u8]) -> Result<Self, Broken> {
         let part = |name: &'static str| move |fault| (name, fault);
         let mut fields = Reader::new(tbs.content);
         version(&mut fields).map_err(part("version"))?;
         let serial = fields.integer().map_err(part("serial number"))?;
-        let inner_algorithm = fields.value(SEQUENCE).and_then(algorithm).map_err(SIGNATURE)?;
+        let inner = fields.value(SEQUENCE).and_then(self::algorithm).map_err(SIGNATURE)?;
         // RFC 5280 §4.1.1.2.
-        if inner_algorithm != outer_algorithm {
+        if inner != algorithm {
             return Err(("signature algorithm inside and outside", DerFault::Value));
         }
         let issuer = name(&mut fields).map_err(part("issuer"))?;
@@ -69,7 +73,17 @@ impl<'a> Certificate<'a> {
         let extensions = explicit.take(SEQUENCE).map_err(part("list of extensions"))?;
         explicit.end().map_err(part("list of extensions"))?;
         let extensions = Extensions::read(extensions)?;
-        Ok(Self { tbs: tbs.whole, serial, issuer, subject, validity, long_years, key, extensions })
+        let tbs = tbs.whole;
+        Ok(Self { tbs, algorithm, signature, serial, issuer, subject, validity, long_years, key, extensions })
+    }
+
+    /// Whether `issuer` is who it names as its issuer, and made its signature. Nothing else of the path is judged.
+    pub(crate) fn is_signed_by(
+        &self,
+        issuer: &Certificate<'_>,
+        known: &[&dyn SignatureVerificationAlgorithm],
+    ) -> bool {
+        self.issuer == issuer.subject && issuer.key.signed(known, self.algorithm, self.tbs, self.signature)
     }
 
     /// SHA-256 of its to-be-signed part.

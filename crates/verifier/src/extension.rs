@@ -19,6 +19,8 @@ pub(crate) struct Extensions<'a> {
     pub(crate) subject_names: Option<Marked<SubjectNames<'a>>>,
     pub(crate) authority_key: Option<AuthorityKey<'a>>,
     pub(crate) subject_key: Option<&'a [u8]>,
+    /// The content of `Extensions`, for those only a few certificates have.
+    pub(crate) content: &'a [u8],
     /// The content of `CRLDistributionPoints`.
     pub(crate) crl_points: Option<&'a [u8]>,
     /// The first that is critical and must not be, or the other way round.
@@ -191,7 +193,7 @@ impl<'a> Extension<'a> {
 impl<'a> Extensions<'a> {
     /// Reads the content of `Extensions`.
     pub(crate) fn read(content: &'a [u8]) -> Result<Self, Broken> {
-        let mut extensions = Self::default();
+        let mut extensions = Self { content, ..Self::default() };
         Extension::each(content, |extension| extensions.remember(extension))?;
         Ok(extensions)
     }

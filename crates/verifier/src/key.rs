@@ -53,6 +53,11 @@ impl<'a> PublicKey<'a> {
         KeyHash::from_bytes(Sha256::digest(self.whole).into())
     }
 
+    /// Whether it is of the kind this `AlgorithmIdentifier`, without its tag and length, says.
+    pub(crate) fn is_of(&self, algorithm: &[u8]) -> bool {
+        self.algorithm == algorithm
+    }
+
     /// Whether its signatures can be verified at all.
     pub(crate) fn is_known(&self, known: &[&dyn SignatureVerificationAlgorithm]) -> Result<(), KeyRule> {
         let same =

@@ -27,6 +27,10 @@ impl<'a> Leaf<'a> {
         Ok(Self { certificate, der, spiffe_id })
     }
 
+    pub(crate) const fn der(&self) -> &CertificateDer<'a> {
+        self.der
+    }
+
     pub(crate) const fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }

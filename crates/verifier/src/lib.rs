@@ -64,6 +64,8 @@ mod scope;
 #[cfg(feature = "axum")]
 mod serve;
 mod server;
+mod snapshot;
+mod staleness;
 mod svid;
 mod time;
 mod tls;
@@ -97,5 +99,10 @@ pub use serve::{
     serve_connections,
 };
 pub use server::{AcceptError, HANDSHAKE_TIMEOUT, ServerAcceptor, ServerBuilder, ServerSettings};
+pub use snapshot::{
+    IssuerFault, Judged, PartRef, Parts, RootsFault, SignerFault, Snapshot, SnapshotFault, SnapshotFile,
+    Trusted,
+};
+pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};

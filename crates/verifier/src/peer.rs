@@ -125,6 +125,11 @@ impl VerifiedPeer {
     pub(crate) fn assertion(facts: PeerFacts) -> Self {
         Self(Arc::new(facts))
     }
+
+    /// The same peer once its certificate has ended.
+    pub(crate) fn expired(&self) -> ExpiredPeer {
+        ExpiredPeer(Arc::clone(&self.0))
+    }
 }
 
 impl ExpiredPeer {

@@ -78,6 +78,19 @@ pub enum Refusal {
         /// Its serial, in hex.
         serial: String,
     },
+    /// What is known of revocations is too old to let anybody in.
+    #[error(
+        "trust in {trust_domain} was last heard of {} ago, at {issued}, which is too long to let anybody in: is the certificate authority reachable?",
+        duration::format(*age)
+    )]
+    Stale {
+        /// Whose.
+        trust_domain: TrustDomain,
+        /// When the last snapshot was issued.
+        issued: Timestamp,
+        /// How long ago that is.
+        age: Duration,
+    },
     /// A good certificate of somebody the peer rule does not admit.
     #[error("{spiffe_id} is not admitted here: {rule}")]
     NotAllowed {
@@ -202,6 +215,9 @@ pub enum ChainFault {
         /// Its serial, in hex.
         serial: String,
     },
+    /// A root signed its issuer, and the trust snapshot does not list it: so issuers are revoked.
+    #[error("its issuer is not one that the trust snapshot lists")]
+    IssuerNotListed,
     /// Anything else RFC 5280 §6 forbids.
     #[error("{0}")]
     Other(String),
@@ -254,6 +270,7 @@ impl Refusal {
             Self::Expired { .. } => "certificate_expired",
             Self::NotYetValid { .. } => "certificate_not_yet_valid",
             Self::Revoked { .. } => "certificate_revoked",
+            Self::Stale { .. } => "trust_stale",
             Self::NotAllowed { .. } => "peer_not_allowed",
             Self::NotPinned { .. } => "server_not_pinned",
         }
@@ -277,6 +294,7 @@ impl Refusal {
                 CertificateError::UnknownRevocationStatus.into()
             }
             Self::LeafRule { .. } => CertificateError::InvalidPurpose.into(),
+            Self::Stale { .. } => CertificateError::UnknownRevocationStatus.into(),
             Self::NotSpiffe(_) | Self::Chain { .. } | Self::NotAllowed { .. } => {
                 CertificateError::ApplicationVerificationFailure.into()
             }

@@ -13,7 +13,7 @@ use crate::path::{PathFault, PathSearch, unix};
 use crate::peer::{ExpiredPeer, PeerFacts, VerifiedPeer};
 use crate::refusal::{ChainFault, Refusal};
 use crate::revocation::Revocation;
-use crate::trust::TrustStore;
+use crate::trust::{Anchors, TrustStore};
 
 /// Which side of a connection the certificate stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +115,7 @@ impl SvidVerifier {
             .get(trust_domain.as_str())
             .ok_or_else(|| Refusal::UnknownTrustDomain { trust_domain: trust_domain.clone() })?;
         let now = self.clock.now();
+        anchors.is_fresh(now)?;
         let search = PathSearch {
             provider: &self.provider,
             roots: anchors.roots(),
@@ -126,14 +127,41 @@ impl SvidVerifier {
         };
         let issuer_key = match self.known(&leaf) {
             Some(issuer_key) => issuer_key,
-            None => search
-                .find(leaf_der, above, path_time(&leaf, now))
-                .map_err(|fault| self.refusal(&leaf, fault))?,
+            None => issuer(&search, &anchors, &leaf, above).map_err(|fault| self.refusal(&leaf, fault))?,
         };
         leaf.obey_rules(&self.provider)?;
         let facts = leaf.facts(issuer_key);
         self.is_not_revoked(&facts, search.stands(leaf.certificate(), issuer_key))?;
+        anchors.is_not_revoked(&facts, now)?;
         in_time(facts, now)
+    }
+
+    /// Judges a peer of a live connection again: by what can have changed since its handshake.
+    ///
+    /// Its signatures are what they were. Asked is whether its trust domain is still trusted and its trust young
+    /// enough, its issuer still listed, its certificate not revoked, and in time.
+    ///
+    /// # Errors
+    /// With the reason to part from it.
+    pub fn still_stands(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        let trust_domain = peer.spiffe_id().trust_domain();
+        let anchors = self
+            .trust
+            .get(trust_domain.as_str())
+            .ok_or_else(|| Refusal::UnknownTrustDomain { trust_domain: trust_domain.clone() })?;
+        let now = self.clock.now();
+        anchors.is_fresh(now)?;
+        let spiffe_id = || peer.spiffe_id().clone();
+        anchors
+            .is_listed(peer.issuer_key(), now)
+            .map_err(|fault| Refusal::Chain { spiffe_id: spiffe_id(), fault })?;
+        self.is_not_revoked(peer, Ok(()))?;
+        anchors.is_not_revoked(peer, now)?;
+        match peer.validity().state(now) {
+            ValidityState::Expired { by } => Err(Refusal::Expired { by, peer: peer.expired() }),
+            // A clock set back takes nobody's proof away.
+            ValidityState::Current | ValidityState::NotYet { .. } => Ok(()),
+        }
     }
 
     fn is_not_revoked(&self, facts: &PeerFacts, standing: Result<(), ChainFault>) -> Result<(), Refusal> {
@@ -166,6 +194,26 @@ impl SvidVerifier {
         let (serial, tbs_sha256) = leaf.fingerprint()?;
         live.signed_here(serial, &tbs_sha256)
     }
+}
+
+/// The key of a leaf's issuer: by one signature where a snapshot lists its issuer, by a whole path elsewhere.
+fn issuer(
+    search: &PathSearch<'_>,
+    anchors: &Anchors,
+    leaf: &Leaf<'_>,
+    above: &[CertificateDer<'_>],
+) -> Result<KeyHash, PathFault> {
+    let at = path_time(leaf, search.now);
+    if let Some(roots) = anchors.issuers() {
+        // Nothing may stand between a listed issuer and a leaf.
+        match (PathSearch { roots, ..*search }).find(leaf.der(), &[], at) {
+            Err(PathFault::UnknownIssuer) => {}
+            verdict => return verdict,
+        }
+    }
+    let issuer_key = search.find(leaf.der(), above, at)?;
+    anchors.is_listed(issuer_key, search.now)?;
+    Ok(issuer_key)
 }
 
 fn in_time(facts: PeerFacts, now: Timestamp) -> Result<VerifiedPeer, Refusal> {

@@ -4,21 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use countersign_identity::{Timestamp, TrustBundle, TrustDomain, Validity};
+use countersign_identity::{KeyHash, Timestamp, TrustBundle, TrustDomain, Validity};
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 
 use crate::authority::{self, Rules};
 use crate::certificate::Certificate;
 use crate::path::in_time;
+use crate::peer::PeerFacts;
 use crate::profile::Place;
-use crate::refusal::{AuthorityRule, ChainFault};
+use crate::refusal::{AuthorityRule, ChainFault, Refusal};
+use crate::snapshot::Snapshot;
+use crate::staleness::HardLimit;
+use tokio::sync::watch;
 
 /// The roots this verifier believes, by trust domain.
 ///
-/// Readers take no lock: a replaced bundle is a new value that later verdicts see and earlier ones do not.
-#[derive(Debug, Default)]
+/// Readers take no lock: a replaced bundle is a new value that later verdicts see and earlier ones do not. A snapshot
+/// brings its roots, its issuers and what it revokes in one step.
+#[derive(Debug)]
 pub struct TrustStore {
     held: ArcSwap<BTreeMap<Arc<str>, Arc<Anchors>>>,
+    /// Says to live connections that something changed.
+    changes: watch::Sender<()>,
 }
 
 /// One bundle, read and judged.
@@ -26,6 +33,15 @@ pub struct TrustStore {
 pub struct Anchors {
     bundle: TrustBundle,
     roots: Roots,
+    snapshot: Option<Adopted>,
+}
+
+/// A snapshot in force.
+#[derive(Debug)]
+struct Adopted {
+    snapshot: Snapshot,
+    /// The last second in which anybody is let in by it.
+    until: Timestamp,
 }
 
 /// Roots, whoever they are of.
@@ -77,7 +93,19 @@ impl TrustStore {
                 return Err(TrustError::Twice { trust_domain });
             }
         }
-        Ok(Self { held: ArcSwap::from_pointee(held) })
+        Ok(Self { held: ArcSwap::from_pointee(held), ..Self::default() })
+    }
+
+    /// Puts a snapshot in the place of what is held for its trust domain: from now on only the issuers it lists count,
+    /// nobody it revokes is let in, and past `limit` nobody at all.
+    ///
+    /// # Errors
+    /// When a root may not sign certificates; what was held stays.
+    pub fn adopt(&self, snapshot: &Snapshot, limit: HardLimit) -> Result<(), TrustError> {
+        let until = limit.end(snapshot.issued());
+        let adopted = Adopted { snapshot: snapshot.clone(), until };
+        self.put(Anchors { snapshot: Some(adopted), ..Anchors::read(snapshot.bundle())? });
+        Ok(())
     }
 
     /// Puts a bundle in the place of the one held for its trust domain, if any. An empty bundle trusts nobody.
@@ -85,13 +113,18 @@ impl TrustStore {
     /// # Errors
     /// When a root may not sign certificates; what was held stays.
     pub fn replace(&self, bundle: TrustBundle) -> Result<(), TrustError> {
-        let anchors = Arc::new(Anchors::read(bundle)?);
+        self.put(Anchors::read(bundle)?);
+        Ok(())
+    }
+
+    fn put(&self, anchors: Anchors) {
+        let anchors = Arc::new(anchors);
         self.held.rcu(|held| {
             let mut next = BTreeMap::clone(held);
             next.insert(Arc::from(anchors.bundle.trust_domain().as_str()), Arc::clone(&anchors));
             next
         });
-        Ok(())
+        self.changes.send_replace(());
     }
 
     /// Stops trusting a trust domain altogether.
@@ -101,6 +134,7 @@ impl TrustStore {
             next.remove(trust_domain.as_str());
             next
         });
+        self.changes.send_replace(());
     }
 
     /// The roots held for a trust domain.
@@ -110,13 +144,20 @@ impl TrustStore {
     }
 }
 
+impl Default for TrustStore {
+    /// Trusts nobody.
+    fn default() -> Self {
+        Self { held: ArcSwap::default(), changes: watch::Sender::new(()) }
+    }
+}
+
 impl Anchors {
     fn read(bundle: TrustBundle) -> Result<Self, TrustError> {
         let domain = bundle.trust_domain();
         let octets = bundle.roots().iter().map(Vec::as_slice);
         let roots = Roots::read(octets, Rules::Svid(domain))
             .map_err(|(number, rule)| TrustError::NotARoot { trust_domain: domain.clone(), number, rule })?;
-        Ok(Self { bundle, roots })
+        Ok(Self { bundle, roots, snapshot: None })
     }
 
     /// The bundle as it was given.
@@ -133,6 +174,43 @@ impl Anchors {
     pub(crate) const fn roots(&self) -> &Roots {
         &self.roots
     }
+
+    /// The snapshot in force, where it is not a bundle alone.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref().map(|adopted| &adopted.snapshot)
+    }
+
+    /// The issuers as anchors, where a snapshot lists them.
+    pub(crate) fn issuers(&self) -> Option<&Roots> {
+        self.snapshot().and_then(Snapshot::anchors)
+    }
+
+    /// Whether the snapshot, if there is one, is young enough to let anybody in.
+    pub(crate) fn is_fresh(&self, now: Timestamp) -> Result<(), Refusal> {
+        let Some(Adopted { snapshot, until }) = &self.snapshot else { return Ok(()) };
+        if now <= *until {
+            return Ok(());
+        }
+        let (trust_domain, issued) = (self.bundle.trust_domain().clone(), snapshot.issued());
+        Err(Refusal::Stale { trust_domain, issued, age: now.since(issued) })
+    }
+
+    /// Whether the snapshot, if there is one, revokes a certificate.
+    pub(crate) fn is_not_revoked(&self, facts: &PeerFacts, now: Timestamp) -> Result<(), Refusal> {
+        if self.snapshot().is_some_and(|snapshot| snapshot.revokes(facts, now)) {
+            let (spiffe_id, serial) = (facts.spiffe_id().clone(), facts.serial_hex());
+            return Err(Refusal::Revoked { spiffe_id, serial });
+        }
+        Ok(())
+    }
+
+    /// Whether the snapshot, if there is one, lists the issuer with this key, and it is in its time.
+    pub(crate) fn is_listed(&self, issuer_key: KeyHash, now: Timestamp) -> Result<(), ChainFault> {
+        let Some(snapshot) = self.snapshot() else { return Ok(()) };
+        let validity = snapshot.issuer_validity(issuer_key).ok_or(ChainFault::IssuerNotListed)?;
+        in_time(validity.state(now))
+    }
 }
 
 impl Roots {
@@ -147,6 +225,18 @@ impl Roots {
             let (root, anchor) = Root::read(octets, rules).map_err(|rule| (at.saturating_add(1), rule))?;
             held.push(root);
             anchors.push(anchor);
+        }
+        Ok(Self { held, anchors })
+    }
+
+    /// Certificates that were judged, each with the time in which it counts.
+    pub(crate) fn anchored(
+        judged: impl IntoIterator<Item = (CertificateDer<'static>, Validity)>,
+    ) -> Result<Self, AuthorityRule> {
+        let (mut held, mut anchors) = (Vec::new(), Vec::new());
+        for (der, validity) in judged {
+            anchors.push(anchor(&der)?);
+            held.push(Root { der, validity });
         }
         Ok(Self { held, anchors })
     }
@@ -174,9 +264,12 @@ impl Root {
         let certificate = Certificate::read(octets).map_err(AuthorityRule::Malformed)?;
         authority::judge(&certificate, Place::Root, rules)?;
         let der = CertificateDer::from(octets.to_vec());
-        let anchor = webpki::anchor_from_trusted_cert(&der)
-            .map_err(|fault| AuthorityRule::Malformed(fault.to_string()))?
-            .to_owned();
+        let anchor = anchor(&der)?;
         Ok((Self { validity: certificate.validity, der }, anchor))
     }
+}
+
+fn anchor(der: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, AuthorityRule> {
+    let anchor = webpki::anchor_from_trusted_cert(der);
+    anchor.map(|anchor| anchor.to_owned()).map_err(|fault| AuthorityRule::Malformed(fault.to_string()))
 }

@@ -21,4 +21,5 @@ mod resigned;
 mod robustness;
 #[cfg(feature = "axum")]
 mod serve;
+mod snapshots;
 mod world;
