@@ -31,6 +31,9 @@ pub struct ConfigFile {
     /// TLS 1.3 settings.
     #[serde(default)]
     pub tls: TlsTable,
+    /// Who may read the trust snapshot.
+    #[serde(default)]
+    pub trust: TrustTable,
     /// Every limit (invariant 10).
     #[serde(default)]
     pub limits: LimitsTable,
@@ -97,6 +100,14 @@ impl Default for TlsTable {
     fn default() -> Self {
         Self { groups: vec!["X25519MLKEM768".into(), "X25519".into(), "secp256r1".into()] }
     }
+}
+
+/// `[trust]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrustTable {
+    /// Whether a stranger may read the trust snapshot. Not by default: policy and identities are a map for an attacker.
+    pub public: bool,
 }
 
 /// `[limits]`

@@ -37,6 +37,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Key-exchange groups, most wanted first.
     pub groups: Vec<KeyExchange>,
+    /// Whether the trust snapshot is read without a certificate.
+    pub trust_public: bool,
     /// Every limit.
     pub limits: Limits,
 }
@@ -200,6 +202,7 @@ impl Config {
                 other => return Err(value("log.format", other, "\"text\" or \"json\"".into())),
             },
             groups: groups(&file, &value)?,
+            trust_public: file.trust.public,
             limits: limits(&file.limits, &value)?,
         })
     }

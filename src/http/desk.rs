@@ -46,7 +46,10 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri, request: Reques
 /// Past its rate a source waits; health answers on another listener.
 pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
     let source = request.extensions().get::<Wire>().map(|wire| wire.source.ip());
-    match source.map(|source| ca.rates().source(source)) {
+    let reads = request.uri().path().starts_with(paths::TRUST);
+    let admitted =
+        source.map(|source| if reads { ca.rates().reader(source) } else { ca.rates().source(source) });
+    match admitted {
         Some(Err(wait)) => {
             drain(request.into_body()).await;
             Failure::new(ProblemCode::RateLimited, "too many requests from this address")
@@ -57,12 +60,18 @@ pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, ne
     }
 }
 
+/// Marks an answer that was held back on purpose: how long it took says nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited;
+
 /// Latency by route, refusals by code.
 pub(super) async fn measure(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
     let route = label(request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str));
     let started = Instant::now();
     let response = next.run(request).await;
-    ca.metrics().observe(route, started.elapsed());
+    if response.extensions().get::<Waited>().is_none() {
+        ca.metrics().observe(route, started.elapsed());
+    }
     if let Some(code) = response.extensions().get::<ProblemCode>() {
         ca.metrics().count_refused(code.as_str());
         tracing::debug!(route, code = code.as_str(), "refused");
@@ -77,6 +86,8 @@ fn label(path: &str) -> &'static str {
         paths::RENEW => "renew",
         paths::BUNDLE => "bundle",
         paths::ROOTS => "roots",
+        paths::TRUST => "trust",
+        paths::TRUST_PART => "trust_part",
         other if other.starts_with("/v1/admin/") => "admin",
         _ => "other",
     }

@@ -11,6 +11,7 @@ mod machine;
 mod ops;
 mod problem;
 mod server;
+mod trust;
 mod unix;
 mod visitor;
 mod wire_form;
@@ -35,6 +36,11 @@ fn machine_routes() -> Router<Arc<Ca>> {
         .route(paths::RENEW, post(machine::renew))
         .route(paths::BUNDLE, get(machine::bundle))
         .route(paths::ROOTS, get(machine::roots))
+}
+
+/// What verifiers read, with a live certificate unless the configuration opens it to everybody.
+fn trust_routes() -> Router<Arc<Ca>> {
+    Router::new().route(paths::TRUST, get(trust::snapshot)).route(paths::TRUST_PART, get(trust::part))
 }
 
 /// What operators reach, over the unix socket or as an identity the policy allows.
@@ -68,6 +74,7 @@ fn local_routes() -> Router<Arc<Ca>> {
 fn public_router(ca: &Arc<Ca>) -> Router {
     Router::new()
         .merge(machine_routes())
+        .merge(trust_routes().route_layer(from_fn_with_state(Arc::clone(ca), trust::by_live_certificate)))
         .merge(admin_routes().route_layer(from_fn_with_state(Arc::clone(ca), caller::by_certificate)))
         .fallback(desk::not_found)
         .method_not_allowed_fallback(desk::method_not_allowed)
@@ -82,6 +89,8 @@ fn local_router(desk: &Arc<Desk>) -> Router {
     Router::new()
         .merge(admin_routes())
         .merge(local_routes().layer(Extension(Arc::clone(desk))))
+        .merge(trust_routes())
+        .route(paths::ADMIN_TRUST, get(trust::file))
         .route(paths::BUNDLE, get(machine::bundle))
         .route(paths::ROOTS, get(machine::roots))
         .fallback(desk::not_found)

@@ -63,7 +63,7 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         }
         C::RegistrationGone | C::PermissionDenied => StatusCode::FORBIDDEN,
         C::CertificateSuperseded => StatusCode::FORBIDDEN,
-        C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke => {
+        C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke | C::PartUnknown => {
             StatusCode::NOT_FOUND
         }
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -80,7 +80,9 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         C::RegistrationInvalid | C::NameReserved | C::TrustDomainForeign => StatusCode::UNPROCESSABLE_ENTITY,
         C::ProfileUnknown | C::UsesNeedMany | C::PolicyInvalid => StatusCode::UNPROCESSABLE_ENTITY,
         C::TooManyPending | C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-        C::Overloaded | C::StoreReadOnly | C::IssuerExpiring => StatusCode::SERVICE_UNAVAILABLE,
+        C::Overloaded | C::StoreReadOnly | C::IssuerExpiring | C::TrustUnavailable => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         // A code of a newer api crate: our own fault until it is listed here.
         _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -117,6 +119,8 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::TooManyPending => "present the newest certificate before asking for another",
         C::RegistrationGone => "an operator removed or ended the registration of this identity",
         C::StoreReadOnly => "the operator must look at the disk; nothing more is written until a restart",
+        C::PartUnknown => "read the newest snapshot and the parts it names",
+        C::TrustUnavailable => "the operator must look at the CA's log; services go on with what they have",
         C::Overloaded | C::RateLimited => "wait as long as Retry-After says",
         _ => return None,
     })

@@ -23,7 +23,7 @@ use tokio::{
 use super::{live_set::SignedHere, ops::Ops, public_router, unix::AdminSocket, visitor::Visitor};
 use crate::{
     config::{Config, KeyExchange, Limits},
-    service::{self, Ca, LogLevel, Refused, World},
+    service::{self, Ca, LogLevel, Publisher, Refused, World},
     signer::Entropy,
 };
 
@@ -112,6 +112,8 @@ impl Server {
         ca.write_down_issuers(&ca.keys(), Actor::House).await?;
         ca.load_first_policy().await?;
         let desk = Arc::new(Desk::open(ca, level).await?);
+        let publisher = Publisher::begin(&desk.ca).await;
+        tokio::spawn(publisher.run(Arc::clone(&desk.ca)));
         let (stopping, stopped) = watch::channel(false);
         let listener = TcpListener::bind(listen).await.map_err(cannot_listen(listen))?;
         let tls = tokio::spawn(Arc::clone(&desk).serve(listener, stopped.clone()));
@@ -156,6 +158,7 @@ impl Server {
             }
         }
         tracing::info!("stopping");
+        self.desk.ca.stop_publishing();
         // Nobody may be left to hear it.
         let _ = self.stopping.send(true);
         let _ = self.tls.await;

@@ -13,7 +13,10 @@ use countersign_store::Store;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use zeroize::Zeroizing;
 
-use super::{KeySet, Metrics, Profiles, RateLimits, StartError, book::open_book, root_hand::unlock_secret};
+use super::{
+    KeySet, Metrics, Profiles, RateLimits, StartError, book::open_book, publisher::Published,
+    root_hand::unlock_secret,
+};
 use crate::{
     config::{Config, Limits, StateDir},
     signer::Entropy,
@@ -44,6 +47,7 @@ pub struct Ca {
     profiles: ArcSwap<Profiles>,
     rates: ArcSwap<RateLimits>,
     metrics: Arc<Metrics>,
+    published: Published,
     started: Timestamp,
     pub(super) server_validity: ArcSwap<Option<Validity>>,
     pub(super) announced: AtomicU64,
@@ -85,6 +89,7 @@ impl Ca {
             config: ArcSwap::from_pointee(config),
             profiles: ArcSwap::from_pointee(profiles),
             metrics,
+            published: Published::default(),
             started: now,
             server_validity: ArcSwap::from_pointee(None),
             announced: AtomicU64::new(u64::MAX),
@@ -201,6 +206,11 @@ impl Ca {
 
     pub(super) fn adopt_keys(&self, keys: KeySet) {
         self.keys.store(Arc::new(keys));
+        self.published.sign_anew();
+    }
+
+    pub(super) fn published(&self) -> &Published {
+        &self.published
     }
 
     pub(super) fn adopt(&self, config: Config, profiles: Profiles) {

@@ -41,6 +41,7 @@ impl Ca {
         let ending = self.book().issuances(&filter, None, MOST_COUNTED)?.items.len();
         self.metrics().expiring_soon.set(i64::try_from(ending).unwrap_or(i64::MAX));
         self.book().expire(now).await?;
+        self.published().forget_ended(now);
         Ok(())
     }
 

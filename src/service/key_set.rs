@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::{
     pem,
     root_hand::{RootActError, certificate_in, generations, key_in, parse},
+    trust_signer::{self, TrustSigner},
 };
 use crate::{
     config::StateDir,
@@ -22,7 +23,7 @@ pub struct KeySet {
     issuers: Vec<IssuerCertificate>,
     signer: Arc<dyn Signer>,
     ca_keys: Vec<KeyHash>,
-    trust_signer_end: Timestamp,
+    trust_signer: TrustSigner,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -40,6 +41,9 @@ pub enum KeySetError {
     /// No issuer was found.
     #[error("{0} holds no issuer: expected at least the one that `countersign init` made")]
     NoIssuer(std::path::PathBuf),
+    /// No trust signer was found.
+    #[error("{0} holds no trust signer: expected at least the one that `countersign init` made")]
+    NoTrustSigner(std::path::PathBuf),
     /// The configuration names another trust domain than the root.
     #[error(
         "the root in the state directory is of {found}, the configuration says {expected}: a trust domain never changes"
@@ -83,14 +87,14 @@ impl KeySet {
             return Err(KeySetError::IssuerEnded(issuer.validity().not_after()));
         }
         let signer = Arc::new(open_signer(&key_in(newest), unlock)?);
-        let (trust_keys, trust_signer_end) = trust_signers(state, unlock)?;
+        let (trust_keys, trust_signer) = trust_signers(state, unlock)?;
         let mut ca_keys = vec![root.key_hash()];
         ca_keys.extend(issuers.iter().map(IssuerCertificate::key_hash));
         ca_keys.extend(trust_keys);
         for name in ["token", "jwt-svid"] {
             ca_keys.push(key_hash(&open_signer(&KeyFile::at(state.key(name)), unlock)?));
         }
-        Ok(Self { root, issuers, signer, ca_keys, trust_signer_end })
+        Ok(Self { root, issuers, signer, ca_keys, trust_signer })
     }
 
     /// The root.
@@ -124,10 +128,10 @@ impl KeySet {
         &self.ca_keys
     }
 
-    /// When the newest trust signer ends.
+    /// Who signs trust snapshots: the newest trust signer.
     #[must_use]
-    pub fn trust_signer_end(&self) -> Timestamp {
-        self.trust_signer_end
+    pub fn trust_signer(&self) -> &TrustSigner {
+        &self.trust_signer
     }
 }
 
@@ -157,19 +161,16 @@ fn key_hash(signer: &FileSigner) -> KeyHash {
     KeyHash::from_bytes(Sha256::digest(signer.public_key()).into())
 }
 
-/// The keys of the trust signers, and when the newest ends. They are no CAs, so `IssuerCertificate` refuses them.
-fn trust_signers(state: &StateDir, unlock: &[u8]) -> Result<(Vec<KeyHash>, Timestamp), KeySetError> {
+/// The keys of all trust signers, and the newest with its pen. They are no CAs, so `IssuerCertificate` refuses them. The
+/// pens of older ones are no longer needed, and after a restore not there.
+fn trust_signers(state: &StateDir, unlock: &[u8]) -> Result<(Vec<KeyHash>, TrustSigner), KeySetError> {
     let dir = state.trust_signers();
-    let mut keys = Vec::new();
-    let mut end = Timestamp::from_unix(0);
-    for (_, generation) in generations(&dir).map_err(RootActError::file(&dir))? {
-        open_signer(&key_in(&generation), unlock)?;
-        let path = certificate_in(&generation);
-        let der = pem::read_one(&path).map_err(RootActError::from)?;
-        let (_, certificate) = X509Certificate::from_der(&der)
-            .map_err(|error| RootActError::Unreadable { path: path.clone(), why: error.to_string() })?;
-        keys.push(KeyHash::from_bytes(Sha256::digest(certificate.public_key().raw).into()));
-        end = Timestamp::from_unix(certificate.validity().not_after.timestamp());
+    let found = generations(&dir).map_err(RootActError::file(&dir))?;
+    let mut keys = Vec::with_capacity(found.len());
+    for (_, generation) in &found {
+        keys.push(trust_signer::read(&certificate_in(generation))?.key_hash);
     }
-    Ok((keys, end))
+    let (_, newest) = found.last().ok_or(KeySetError::NoTrustSigner(dir))?;
+    let pen = Arc::new(open_signer(&key_in(newest), unlock)?);
+    Ok((keys, TrustSigner::new(trust_signer::read(&certificate_in(newest))?, pen)))
 }

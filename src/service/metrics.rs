@@ -74,6 +74,14 @@ pub struct Metrics {
     pub issuer_left: Seconds,
     /// Time until the CA's own server certificate ends.
     pub server_left: Seconds,
+    /// The trust sequence that is published.
+    pub trust_sequence: Gauge,
+    /// How old the published trust snapshot is.
+    pub trust_age: Seconds,
+    /// Readers that wait for a newer trust snapshot.
+    pub trust_waiting: Gauge,
+    /// Time to read and sign one trust snapshot.
+    pub trust_snapshot: Histogram,
 }
 
 fn latency() -> Histogram {
@@ -98,6 +106,10 @@ impl Default for Metrics {
             expiring_soon: Gauge::default(),
             issuer_left: Seconds::default(),
             server_left: Seconds::default(),
+            trust_sequence: Gauge::default(),
+            trust_age: Seconds::default(),
+            trust_waiting: Gauge::default(),
+            trust_snapshot: Histogram::new(exponential_buckets(0.001, 2.0, 12)),
         };
         metrics.register();
         metrics
@@ -134,6 +146,25 @@ impl Metrics {
             "Time until the CA's server certificate ends",
             Unit::Seconds,
             self.server_left.clone(),
+        );
+        self.register_trust();
+    }
+
+    fn register_trust(&mut self) {
+        let r = &mut self.registry;
+        r.register("trust_sequence", "The trust sequence that is published", self.trust_sequence.clone());
+        r.register_with_unit(
+            "trust_age",
+            "Time since the trust snapshot was signed",
+            Unit::Seconds,
+            self.trust_age.clone(),
+        );
+        r.register("trust_waiting", "Readers that wait for newer trust", self.trust_waiting.clone());
+        r.register_with_unit(
+            "trust_snapshot",
+            "Time to read and sign one trust snapshot",
+            Unit::Seconds,
+            self.trust_snapshot.clone(),
         );
     }
 

@@ -16,9 +16,14 @@ const MOST_KEYS: usize = 100_000;
 /// Refused attempts of one subject that are written down; the rest is counted in the metrics.
 const REFUSALS_A_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
+/// Reads of trust that count as one request: answers lie ready in memory, and a rack of services behind one address reads
+/// the list of revocations, some hundred parts, all at the same moment.
+const READS_FOR_ONE: u32 = 50;
+
 /// The rates in force.
 pub struct RateLimits {
     sources: DefaultKeyedRateLimiter<IpAddr>,
+    readers: DefaultKeyedRateLimiter<IpAddr>,
     machines: DefaultKeyedRateLimiter<MachineId>,
     refusals: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
@@ -36,9 +41,13 @@ impl RateLimits {
     pub fn new(limits: &Limits) -> Self {
         let source = Quota::per_second(at_least_one(limits.requests_per_second_per_source))
             .allow_burst(at_least_one(limits.burst_per_source));
+        let many = |limit: u32| at_least_one(limit.saturating_mul(READS_FOR_ONE));
+        let reader = Quota::per_second(many(limits.requests_per_second_per_source))
+            .allow_burst(many(limits.burst_per_source));
         let machine = Quota::per_minute(at_least_one(limits.renewals_per_minute_per_machine));
         Self {
             sources: RateLimiter::keyed(source),
+            readers: RateLimiter::keyed(reader),
             machines: RateLimiter::keyed(machine),
             refusals: RateLimiter::keyed(Quota::per_minute(REFUSALS_A_MINUTE)),
             clock: DefaultClock::default(),
@@ -51,6 +60,14 @@ impl RateLimits {
     /// How long it should wait.
     pub fn source(&self, source: IpAddr) -> Result<(), Duration> {
         self.check(&self.sources, &network_of(source))
+    }
+
+    /// Counts one read of trust by `source`.
+    ///
+    /// # Errors
+    /// How long it should wait.
+    pub fn reader(&self, source: IpAddr) -> Result<(), Duration> {
+        self.check(&self.readers, &network_of(source))
     }
 
     /// Counts one renewal of a machine that is entitled to it. By machine, not by identity: neither a replaced holder of
@@ -72,6 +89,7 @@ impl RateLimits {
     /// Forgets those who have been quiet long enough to have their whole burst again.
     pub fn sweep(&self) {
         self.sources.retain_recent();
+        self.readers.retain_recent();
         self.machines.retain_recent();
         self.refusals.retain_recent();
     }

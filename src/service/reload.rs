@@ -62,6 +62,7 @@ impl Ca {
         let changed = [
             ("log.level", old.log_level != config.log_level),
             ("limits", old.limits != config.limits),
+            ("trust", old.trust_public != config.trust_public),
             ("tls.groups", old.groups != config.groups),
             ("profiles", *self.profiles() != profiles),
         ];

@@ -56,7 +56,7 @@ impl Ca {
             health: self.book().health(),
             counts: self.book().counts()?,
             issuer_end: keys.issuer().validity().not_after(),
-            trust_signer_end: keys.trust_signer_end(),
+            trust_signer_end: keys.trust_signer().certificate().validity.not_after(),
         })
     }
 
@@ -77,6 +77,10 @@ impl Ca {
             self.server_certificate_end().map_or(std::time::Duration::ZERO, |end| end.since(self.now()));
         metrics.server_left.set(server.as_secs_f64());
         metrics.store_read_only.set(i64::from(self.book().health().read_only.is_some()));
+        if let Some(trust) = self.trust() {
+            metrics.trust_sequence.set(i64::try_from(trust.sequence()).unwrap_or(i64::MAX));
+            metrics.trust_age.set(self.now().since(trust.issued()).as_secs_f64());
+        }
         if let Ok(counts) = self.book().counts() {
             metrics.machines.set(i64::try_from(counts.active).unwrap_or(i64::MAX));
             metrics.certificates.set(i64::try_from(counts.issuances).unwrap_or(i64::MAX));

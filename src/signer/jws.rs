@@ -1,6 +1,9 @@
-//! JSON Web Signatures with several signers (RFC 7515 §7.2.1), ES256 only (RFC 7518 §3.4).
+//! JSON Web Signatures, general (RFC 7515 §7.2.1) and compact (§7.1), ES256 only (RFC 7518 §3.4).
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use countersign_issuance::{Signer, SignerError};
 use serde_json::{Value, json};
 
@@ -33,11 +36,33 @@ pub async fn sign_general(kind: &str, payload: &[u8], signers: &[Signature<'_>])
     for one in signers {
         let header = json!({ "alg": "ES256", "kid": one.kid, "typ": kind });
         let protected = URL_SAFE_NO_PAD.encode(header.to_string());
-        let der = one.signer.sign(format!("{protected}.{payload}").as_bytes()).await?;
-        let raw = raw_signature(&der).ok_or(JwsError::Signature(der.len()))?;
-        signatures.push(json!({ "protected": protected, "signature": URL_SAFE_NO_PAD.encode(raw) }));
+        let signature = signed(&format!("{protected}.{payload}"), one.signer).await?;
+        signatures.push(json!({ "protected": protected, "signature": signature }));
     }
     Ok(json!({ "payload": payload, "signatures": signatures }))
+}
+
+/// Signs `payload` in the compact serialization; `certificate` (DER) is the signer's and travels in the header
+/// (RFC 7515 §4.1.6).
+///
+/// # Errors
+/// When the pen fails.
+pub async fn sign_compact(
+    kind: &str,
+    payload: &[u8],
+    certificate: &[u8],
+    signer: &dyn Signer,
+) -> Result<String, JwsError> {
+    let header = json!({ "alg": "ES256", "typ": kind, "x5c": [STANDARD.encode(certificate)] });
+    let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(payload));
+    let signature = signed(&input, signer).await?;
+    Ok(format!("{input}.{signature}"))
+}
+
+async fn signed(input: &str, signer: &dyn Signer) -> Result<String, JwsError> {
+    let der = signer.sign(input.as_bytes()).await?;
+    let raw = raw_signature(&der).ok_or(JwsError::Signature(der.len()))?;
+    Ok(URL_SAFE_NO_PAD.encode(raw))
 }
 
 /// `SEQUENCE { INTEGER r, INTEGER s }` as the 64 octets r ‖ s that JWS wants.

@@ -8,5 +8,5 @@ mod key_file;
 
 pub use entropy::Entropy;
 pub use file_signer::{FileSigner, new_key};
-pub use jws::{JwsError, Signature, sign_general};
+pub use jws::{JwsError, Signature, sign_compact, sign_general};
 pub use key_file::{KeyFile, KeyFileError, Strength};

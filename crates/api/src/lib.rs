@@ -25,6 +25,7 @@ mod invitation;
 pub mod paths;
 mod pem;
 mod problem;
+pub mod trust;
 
 pub use bundle::{Bundle, BundleKey, RootsResponse};
 pub use enrollment::{CertificateResponse, EnrollRequest, RenewRequest};

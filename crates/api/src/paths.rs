@@ -8,6 +8,16 @@ pub const RENEW: &str = "/v1/renew";
 pub const BUNDLE: &str = "/v1/bundle";
 /// `GET`: the roots documents.
 pub const ROOTS: &str = "/v1/roots";
+/// `GET`: the trust snapshot; `?after=SEQUENCE` waits for a newer one.
+pub const TRUST: &str = "/v1/trust";
+/// `GET`: a part of the trust snapshot.
+pub const TRUST_PART: &str = "/v1/trust/part/{sha256}";
+
+/// Where the part of a trust snapshot with this SHA-256 (lower-case hex) is.
+#[must_use]
+pub fn trust_part(sha256: &str) -> String {
+    TRUST_PART.replace("{sha256}", sha256)
+}
 
 /// `GET`: the process is alive.
 pub const HEALTHZ: &str = "/healthz";
@@ -34,6 +44,8 @@ pub const ADMIN_REVOKE: &str = "/v1/admin/revoke";
 pub const ADMIN_ISSUERS: &str = "/v1/admin/issuers";
 /// `POST`: take up the issuer that `issuer rotate` left in the state directory.
 pub const ADMIN_ISSUERS_ADOPT: &str = "/v1/admin/issuers/adopt";
+/// `GET`: the trust snapshot with all its parts, in one file.
+pub const ADMIN_TRUST: &str = "/v1/admin/trust";
 /// `POST`: read the configuration again, all or nothing.
 pub const ADMIN_RELOAD: &str = "/v1/admin/reload";
 /// `POST`: a consistent copy of the book and the state directory, streamed.

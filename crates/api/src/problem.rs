@@ -136,6 +136,10 @@ codes! {
     MachineReplaced = "machine_replaced",
     /// No such machine.
     MachineUnknown = "machine_unknown",
+    /// No snapshot names this part, or none has for a while.
+    PartUnknown = "part_unknown",
+    /// The CA has no trust snapshot to show.
+    TrustUnavailable = "trust_unavailable",
     /// No such registration.
     RegistrationUnknown = "registration_unknown",
     /// The registration was removed or has ended: nothing more is issued under it.
