@@ -40,6 +40,19 @@ impl Machine {
         }
     }
 
+    /// Whether `later` may have been had by presenting `earlier`, or something that was.
+    pub(crate) fn descends(&self, later: &Issuance, earlier: &Issuance) -> bool {
+        match (self.state_of(earlier), self.state_of(later)) {
+            (LineageState::Confirmed, state) => state == LineageState::Pending,
+            (LineageState::Older, LineageState::Older) => {
+                later.key_hash != earlier.key_hash && earlier.recorded <= later.recorded
+            }
+            (LineageState::Older, _) => true,
+            // Nobody has presented it.
+            (LineageState::Pending | LineageState::Superseded, _) => false,
+        }
+    }
+
     /// Makes a certificate the one presented last.
     pub(crate) fn confirm(&mut self, step: Step, now: Timestamp) {
         self.confirmed = step;

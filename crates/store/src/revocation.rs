@@ -28,9 +28,9 @@ pub enum Target {
     Identity(SpiffeId),
     /// All certificates of a lineage; its machine never renews again.
     Lineage(Lineage),
-    /// One certificate.
+    /// One certificate, and what was had by renewing from it.
     Serial(Serial),
-    /// All certificates with this key.
+    /// All certificates with this key, and what was had by renewing from them.
     Key(KeyHash),
 }
 
@@ -146,8 +146,11 @@ pub(crate) fn plan(rows: &impl Rows, target: &Target, now: Timestamp) -> Result<
             plan.machines.extend(machines::of_lineage(rows, *lineage)?);
             plan.issuances = issuances::of_lineage(rows, *lineage, now)?;
         }
-        Target::Serial(serial) => plan.issuances.extend(issuances::get(rows, *serial)?),
-        Target::Key(key) => plan.issuances = with_key(rows, key, now)?,
+        Target::Serial(serial) => {
+            let named = issuances::get(rows, *serial)?.into_iter().collect();
+            plan.issuances = with_descendants(rows, named, now)?;
+        }
+        Target::Key(key) => plan.issuances = with_descendants(rows, with_key(rows, key, now)?, now)?,
     }
     if !matches!(target, Target::Lineage(_)) {
         for machine in &plan.machines {
@@ -355,6 +358,28 @@ pub(crate) fn forget_ended(
 
 fn line(issuance: &Issuance) -> crate::engine::Key {
     keys::revoked(issuance.validity.not_after(), issuance.serial)
+}
+
+/// These, and every certificate their machine was given since on the strength of one: whoever stole a key may have
+/// renewed with it, and a renewal that outlives the order would be the thief's.
+fn with_descendants(
+    rows: &impl Rows,
+    named: Vec<Issuance>,
+    now: Timestamp,
+) -> Result<Vec<Issuance>, StoreError> {
+    let mut found = named.clone();
+    for ancestor in named {
+        let Some(machine) = ancestor.machine.map(|id| machines::get(rows, id)).transpose()?.flatten() else {
+            continue;
+        };
+        for issuance in issuances::of_lineage(rows, ancestor.lineage, now)? {
+            let known = found.iter().any(|one| one.serial == issuance.serial);
+            if !known && machine.descends(&issuance, &ancestor) {
+                found.push(issuance);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A retry gives one key several serials, all in one lineage.

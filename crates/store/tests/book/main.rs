@@ -102,7 +102,9 @@ conformance! {
     ;
     revocation:
         a_revoked_machine_is_listed_and_never_renews_again
-        a_revoked_serial_ends_that_certificate_alone
+        a_revoked_serial_ends_that_certificate_and_not_its_machine
+        a_revoked_serial_or_key_takes_along_what_was_renewed_from_it
+        a_revoked_pending_serial_leaves_the_confirmed_one_its_renewals
         lineages_keys_and_identities_are_revoked_with_all_they_have
         a_dry_run_says_what_would_be_revoked_and_revokes_nothing
         a_revoked_key_is_never_certified_again

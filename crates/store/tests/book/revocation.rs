@@ -9,7 +9,7 @@ use countersign_store::{
     Target, Whom,
 };
 
-use crate::agent::{Desk, OPERATOR};
+use crate::agent::{Agent, Desk, OPERATOR};
 use crate::house::{HOUR, noon, registration};
 
 const fn refused(why: LedgerRefusal) -> LedgerError {
@@ -36,14 +36,52 @@ pub(crate) async fn a_revoked_machine_is_listed_and_never_renews_again(book: &Bo
     assert!(matches!(again, Err(StoreError::Refused(Refusal::NothingToRevoke { .. }))));
 }
 
-pub(crate) async fn a_revoked_serial_ends_that_certificate_alone(book: &Book) {
+pub(crate) async fn a_revoked_serial_ends_that_certificate_and_not_its_machine(book: &Book) {
     let desk = Desk { book, now: noon() };
     let mut agent = desk.enroll(&registration("/payments")).await;
-    desk.revoke(Target::Serial(agent.serial)).await;
+    assert_eq!(desk.revoke(Target::Serial(agent.serial)).await, [agent.serial]);
     let shown = desk.present(agent.serial, Door::Other).await;
     assert_eq!(shown, Presentation::Revoked { cause: Cause::Ordered });
     assert_eq!(desk.machine(&agent).status, MachineStatus::Active);
     assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::CertificateRevoked)));
+}
+
+/// Whoever stole a key may have renewed with it: the order reaches what came of the certificate, not what came before.
+pub(crate) async fn a_revoked_serial_or_key_takes_along_what_was_renewed_from_it(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    for by_key in [false, true] {
+        let mut agent = desk.enroll(&registration(if by_key { "/key" } else { "/serial" })).await;
+        let later = Desk { book, now: noon() + std::time::Duration::from_secs(60) };
+        let first = later.renew(&mut agent).await.unwrap();
+        let key = agent.key_hash();
+        let stolen = later.renew(&mut agent).await.unwrap();
+        let middle = later.renew(&mut agent).await.unwrap();
+        let target = if by_key { Target::Key(key) } else { Target::Serial(stolen) };
+        let mut expected = [stolen, middle, agent.serial];
+        expected.sort();
+        let mut revoked = later.revoke(target).await;
+        revoked.sort();
+        assert_eq!(revoked, expected);
+        assert!(!later.is_listed(first), "it was had before, from another key");
+        assert_eq!(later.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::CertificateRevoked)));
+    }
+}
+
+pub(crate) async fn a_revoked_pending_serial_leaves_the_confirmed_one_its_renewals(book: &Book) {
+    let desk = Desk { book, now: noon() };
+    let mut agent = desk.enroll(&registration("/payments")).await;
+    let pending = revoked_pending(&desk, &mut agent).await;
+    assert!(desk.is_listed(pending) && !desk.is_listed(agent.serial));
+    desk.renew(&mut agent).await.unwrap();
+}
+
+/// Revokes a certificate that the agent asked for and never presented.
+async fn revoked_pending(desk: &Desk<'_>, agent: &mut Agent) -> Serial {
+    let (confirmed, key) = (agent.serial, agent.key.serialize_der());
+    desk.renew(agent).await.unwrap();
+    assert_eq!(desk.revoke(Target::Serial(agent.serial)).await, [agent.serial]);
+    agent.key = rcgen::KeyPair::try_from(key).unwrap();
+    std::mem::replace(&mut agent.serial, confirmed)
 }
 
 pub(crate) async fn lineages_keys_and_identities_are_revoked_with_all_they_have(book: &Book) {
@@ -116,8 +154,7 @@ pub(crate) async fn a_revoked_key_is_never_certified_again(book: &Book) {
 pub(crate) async fn a_suspended_machine_is_listed_until_it_resumes(book: &Book) {
     let desk = Desk { book, now: noon() };
     let mut agent = desk.enroll(&registration("/payments")).await;
-    let old = desk.renew(&mut agent).await.unwrap();
-    desk.revoke(Target::Serial(old)).await;
+    let gone = revoked_pending(&desk, &mut agent).await;
     let trust = desk.trust();
     let whom = Whom::Machine(agent.machine);
     book.suspend(whom.clone(), "lost".into(), OPERATOR, noon()).await.unwrap();
@@ -129,7 +166,7 @@ pub(crate) async fn a_suspended_machine_is_listed_until_it_resumes(book: &Book) 
 
     book.resume(whom, "found".into(), OPERATOR, noon()).await.unwrap();
     assert!(!desk.is_listed(agent.serial));
-    assert!(desk.is_listed(old), "resuming never un-revokes");
+    assert!(desk.is_listed(gone), "resuming never un-revokes");
     assert_eq!(desk.trust(), trust + 2);
     desk.renew(&mut agent).await.unwrap();
 }
