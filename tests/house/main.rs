@@ -26,6 +26,7 @@ mod machine;
 mod operators;
 mod peers;
 mod program;
+mod regressions;
 mod renewals;
 mod requests;
 mod secrets;

@@ -82,6 +82,8 @@ impl Connection {
     pub(crate) fn open_with(to: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
         let tcp = TcpStream::connect(to)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
+        // Head and body are two writes.
+        tcp.set_nodelay(true)?;
         let client = ClientConnection::new(config, ServerName::from(to.ip())).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(client, tcp);
         while stream.conn.is_handshaking() {
@@ -135,7 +137,7 @@ impl Connection {
             // A server that refuses by size may close before it has read everything.
             let _ = self.send(body);
         }
-        self.read()
+        if method == "HEAD" { self.head() } else { self.read() }
     }
 
     /// Posts JSON.
@@ -145,6 +147,17 @@ impl Connection {
 
     /// Reads one answer.
     pub(crate) fn read(&mut self) -> io::Result<Answer> {
+        let mut answer = self.head()?;
+        let length = answer.header("content-length").map_or(0, |value| value.parse().unwrap());
+        while self.unread.len() < length {
+            self.more()?;
+        }
+        answer.body = self.unread.drain(..length).collect();
+        Ok(answer)
+    }
+
+    /// Reads the status and headers of an answer.
+    fn head(&mut self) -> io::Result<Answer> {
         let head = loop {
             if let Some(end) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break self.unread.drain(..end + 4).collect::<Vec<_>>();
@@ -158,13 +171,7 @@ impl Connection {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let length = headers.iter().find(|(name, _)| name == "content-length");
-        let length = length.map_or(0, |(_, value)| value.parse().unwrap());
-        while self.unread.len() < length {
-            self.more()?;
-        }
-        let body = self.unread.drain(..length).collect();
-        Ok(Answer { status: status.unwrap(), headers, body })
+        Ok(Answer { status: status.unwrap(), headers, body: Vec::new() })
     }
 
     /// Whether the server closes within `patience` without saying anything more.
