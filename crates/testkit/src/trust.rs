@@ -40,7 +40,7 @@ pub struct ForgedSnapshot {
 }
 
 impl Authority {
-    /// A trust signer of this epoch, certified by this authority.
+    /// A trust signer of this epoch, certified by this authority for ninety days.
     #[must_use]
     pub fn trust_signer(&self, epoch: u8) -> Forged {
         self.trust_signer_with(epoch, |_| {})
@@ -54,7 +54,8 @@ impl Authority {
         purpose.set_criticality(true);
         let epoch = CustomExtension::from_oid_content(&TRUST_EPOCH, vec![2, 1, epoch]);
         let none: [ExtendedKeyUsagePurpose; 0] = [];
-        let leaf = self.leaf(&id).extended_key_usages(&none).with(|params| {
+        let end = noon() + Duration::from_secs(90 * 86_400);
+        let leaf = self.leaf(&id).ends(end).extended_key_usages(&none).with(|params| {
             params.custom_extensions.extend([purpose, epoch]);
         });
         leaf.with(change).forge()

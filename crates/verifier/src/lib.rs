@@ -46,6 +46,7 @@ mod distribution;
 mod door;
 mod extension;
 mod gate;
+mod jwks;
 mod key;
 mod leaf;
 mod live;
@@ -65,6 +66,7 @@ mod scope;
 mod serve;
 mod server;
 mod snapshot;
+mod source;
 mod staleness;
 mod svid;
 mod time;
@@ -74,7 +76,7 @@ mod verdict;
 
 pub use arc_swap::ArcSwap;
 pub use countersign_identity::{Clock, IdPattern, SpiffeId, Timestamp, TrustBundle, TrustDomain};
-pub use countersign_policy::{Decision, Permission, Policy};
+pub use countersign_policy::{Decision, Permission, Policy, PolicyError, PolicyVersion};
 
 pub use client::{ClientBuilder, ClientConnector, ClientSettings, ConnectError};
 pub use clock::SystemClock;
@@ -82,6 +84,7 @@ pub use crl::CrlFault;
 pub use crl_store::{CrlStore, LeftOut};
 pub use door::{FrontDoor, Presented};
 pub use gate::{Admitted, Gate};
+pub use jwks::{JwksError, bundle_from_jwks};
 pub use key::KeyRule;
 pub use live::LiveSet;
 pub use own::{OwnIdentity, SetupError};
@@ -103,6 +106,12 @@ pub use snapshot::{
     IssuerFault, Judged, PartRef, Parts, RootsFault, SignerFault, Snapshot, SnapshotFault, SnapshotFile,
     Trusted,
 };
+pub use source::{
+    BundleFileError, Counts, LiveTrust, LiveTrustError, LiveTrustSettings, Offered, TrustHealth, TrustState,
+    follow_bundle_file, offer_bundle_file,
+};
+#[cfg(feature = "http")]
+pub use source::{CaAddress, CaAddressError};
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};

@@ -114,10 +114,8 @@ impl Known {
 }
 
 /// Whether nothing about an authority but its signature bears on the leaves below its issuers: no name constraints, no
-/// purposes, and for roots no path length. Issuers sign leaves, which every path length allows.
+/// policies, no purposes. A path length does not: between a listed issuer and a leaf stands nobody.
 fn is_plain(certificate: &Certificate<'_>) -> bool {
     let extensions = &certificate.extensions;
-    let short = extensions.basic_constraints.is_some_and(|found| found.value.path_length);
-    let is_root = certificate.is_self_issued();
-    extensions.for_authorities.is_none() && extensions.purposes.is_none() && !(is_root && short)
+    extensions.for_authorities.is_none() && extensions.purposes.is_none()
 }

@@ -7,6 +7,7 @@
     reason = "tests: a panic says where the fixture broke"
 )]
 
+mod adopted;
 mod crls;
 mod front_door;
 mod gate;
@@ -14,6 +15,7 @@ mod handshake;
 mod leaves;
 mod lists;
 mod live;
+mod live_trust;
 mod paths;
 mod pinned;
 mod profile;

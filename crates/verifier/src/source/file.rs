@@ -1,0 +1,195 @@
+//! Trust from files: looked at in an interval, read when they changed, whole or not at all.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use countersign_identity::{TrustBundle, TrustDomain};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::live::LiveTrust;
+use crate::jwks::{JwksError, bundle_from_jwks};
+use crate::pem::{PemError, bundle_from_pem};
+use crate::trust::{TrustError, TrustStore};
+
+/// Larger than any honest file of trust.
+const LIMIT: u64 = 256 << 20;
+
+/// A file that is replaced by rename from time to time, at the end of links or not.
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    seen: Option<Stamp>,
+}
+
+/// What shows, without reading it, that a file is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    length: u64,
+    #[cfg(unix)]
+    inode: (u64, u64),
+}
+
+/// Why a bundle in a file does not count. What was held stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleFileError {
+    /// The file cannot be read.
+    #[error("cannot read it: {0}")]
+    File(#[from] io::Error),
+    /// It is no PEM text of certificates.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// It is no SPIFFE bundle.
+    #[error(transparent)]
+    Jwks(#[from] JwksError),
+    /// A root in it may not sign.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// A newer one was seen.
+    #[error("it is edition {found}, edition {held} was seen before")]
+    Older {
+        /// Its number.
+        found: u64,
+        /// The newest seen.
+        held: u64,
+    },
+    /// Roots alone would bring back everybody who was revoked.
+    #[error("a trust snapshot is in force for {0}, which roots alone cannot replace")]
+    UnderSnapshot(TrustDomain),
+}
+
+impl LiveTrust {
+    /// Takes snapshots from a file as `countersign bundle export` writes it, whenever the file changed, looked at every
+    /// `every`. Runs until it is dropped.
+    pub async fn follow_file(self, path: PathBuf, every: Duration) {
+        let offer = move |octets: io::Result<Vec<u8>>| match octets {
+            // What is wrong with it is in the health and the log.
+            Ok(octets) => drop(self.offer_file(&octets)),
+            Err(fault) => self.unreachable(format!("cannot read the trust snapshot: {fault}")),
+        };
+        follow(path, every, offer).await;
+    }
+}
+
+/// Reads a bundle, PEM or SPIFFE JWKS, and puts it in force for `trust_domain`.
+///
+/// # Errors
+/// With the reason not to; what was held stays.
+pub fn offer_bundle_file(
+    store: &TrustStore,
+    trust_domain: &TrustDomain,
+    octets: &[u8],
+) -> Result<(), BundleFileError> {
+    let begins = octets.iter().find(|octet| !octet.is_ascii_whitespace());
+    let bundle: TrustBundle = match begins {
+        Some(b'{') => bundle_from_jwks(trust_domain.clone(), octets)?,
+        _ => bundle_from_pem(trust_domain.clone(), octets)?,
+    };
+    if let Some(held) = store.get(trust_domain.as_str()) {
+        if held.snapshot().is_some() {
+            return Err(BundleFileError::UnderSnapshot(trust_domain.clone()));
+        }
+        let (found, held) = (bundle.sequence(), held.bundle().sequence());
+        if found < held {
+            return Err(BundleFileError::Older { found, held });
+        }
+    }
+    store.replace(bundle).map_err(BundleFileError::Trust)
+}
+
+/// Keeps the bundle of a trust domain as a file has it, PEM or SPIFFE JWKS, looked at every `every`. A file that cannot
+/// be used is said in the log, and what was held stays. Runs until it is dropped.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use countersign_verifier::{TrustStore, follow_bundle_file};
+/// use std::{sync::Arc, time::Duration};
+/// let store = Arc::new(TrustStore::default());
+/// let path = "/etc/trust/partner.example.json".into();
+/// tokio::spawn(follow_bundle_file(store, "partner.example".parse()?, path, Duration::from_secs(5)));
+/// # Ok(()) }
+/// ```
+pub async fn follow_bundle_file(
+    store: Arc<TrustStore>,
+    trust_domain: TrustDomain,
+    path: PathBuf,
+    every: Duration,
+) {
+    let shown = path.display().to_string();
+    let offer = move |octets: io::Result<Vec<u8>>| {
+        let offered = octets
+            .map_err(BundleFileError::File)
+            .and_then(|octets| offer_bundle_file(&store, &trust_domain, &octets));
+        match offered {
+            Ok(()) => tracing::info!(%trust_domain, path = shown, "trust bundle in force"),
+            Err(fault) => tracing::warn!(%trust_domain, path = shown, %fault, "trust bundle left aside"),
+        }
+    };
+    follow(path, every, offer).await;
+}
+
+async fn follow(path: PathBuf, every: Duration, offer: impl Fn(io::Result<Vec<u8>>) + Send + Sync + 'static) {
+    let offer = Arc::new(offer);
+    let mut watched = Watched { path, seen: None };
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let offer = Arc::clone(&offer);
+        let look = spawn_blocking(move || {
+            if let Some(octets) = watched.look() {
+                offer(octets);
+            }
+            watched
+        });
+        match look.await {
+            Ok(back) => watched = back,
+            // The runtime is shutting down.
+            Err(_) => return,
+        }
+    }
+}
+
+impl Watched {
+    /// The content, if it changed since the last look. A fault is said once for each state of the file.
+    fn look(&mut self) -> Option<io::Result<Vec<u8>>> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => {
+                let stamp = Stamp::of(&metadata);
+                if self.seen.replace(stamp) == Some(stamp) {
+                    return None;
+                }
+                Some(read(&self.path))
+            }
+            Err(fault) => {
+                self.seen = None;
+                Some(Err(fault))
+            }
+        }
+    }
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            #[cfg(unix)]
+            inode: {
+                use std::os::unix::fs::MetadataExt as _;
+                (metadata.dev(), metadata.ino())
+            },
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    File::open(path)?.take(LIMIT).read_to_end(&mut octets)?;
+    Ok(octets)
+}

@@ -1,0 +1,16 @@
+//! Where trust comes from: files and the certificate authority, judged, kept on disk, put in force in one step.
+
+#[cfg(feature = "http")]
+mod backoff;
+#[cfg(feature = "http")]
+mod ca;
+mod disk;
+mod file;
+mod health;
+mod live;
+
+#[cfg(feature = "http")]
+pub use ca::{CaAddress, CaAddressError};
+pub use file::{BundleFileError, follow_bundle_file, offer_bundle_file};
+pub use health::{Counts, TrustHealth, TrustState};
+pub use live::{LiveTrust, LiveTrustError, LiveTrustSettings, Offered};
