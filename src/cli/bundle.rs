@@ -1,6 +1,7 @@
-//! `bundle`: the roots that others verify our machines with.
+//! `bundle`: the roots that others verify our machines with, and trust in one file.
 
 use std::{
+    ffi::OsStr,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use super::{
     result_file::{Existing, ResultFile},
 };
 
-/// See or save the trust bundle: the roots others verify our machines with.
+/// See or save what others verify our machines with: the roots, or the whole trust snapshot.
 #[derive(Args, Debug)]
 pub(crate) struct BundleArgs {
     #[command(flatten)]
@@ -25,9 +26,12 @@ pub(crate) struct BundleArgs {
 
 #[derive(Debug, Subcommand)]
 enum BundleCommand {
-    /// Print the trust bundle: PEM, or with --json a SPIFFE bundle (JWKS).
+    /// Print the roots: PEM, or with --json a SPIFFE bundle (JWKS).
     Show,
-    /// Save the trust bundle to a file, replacing it in one step: PEM, or with --json a SPIFFE bundle (JWKS).
+    /// Save the newest trust snapshot with all its parts to one file, replacing it in one step.
+    ///
+    /// The file is signed and carries everything a verifier needs for as long as it is fresh: roots, issuers, revocations and
+    /// the policy. A file whose name ends in .pem gets the roots alone, in PEM, for tools that know no more.
     Export {
         /// The file; `-` is standard output.
         #[arg(value_name = "FILE")]
@@ -36,26 +40,37 @@ enum BundleCommand {
 }
 
 pub(crate) fn run(args: BundleArgs, out: &Output) -> Result<(), CliError> {
-    let text = fetch(&args.ca, out)?;
     match args.command {
-        BundleCommand::Export { file } if file != Path::new("-") => {
-            let mut to = ResultFile::begin(&file, 0o644, Existing::Replace)?;
-            to.write_all(text.as_bytes()).map_err(|error| {
-                CliError::failed(format_args!("cannot write {}: {error}", file.display()))
-            })?;
-            to.finish()?;
-            out.remark(format_args!("{} holds the trust bundle", file.display()));
-        }
-        _ => out.text(text),
+        BundleCommand::Show => show(&args.ca, out),
+        BundleCommand::Export { file } => export(&args.ca, &file, out),
+    }
+}
+
+fn show(ca: &CaArgs, out: &Output) -> Result<(), CliError> {
+    let client = ca.connect()?;
+    if out.is_json() {
+        out.json(&client.get::<Bundle>(paths::BUNDLE)?);
+    } else {
+        out.text(client.get_text(paths::BUNDLE, "application/x-pem-file")?);
     }
     Ok(())
 }
 
-fn fetch(ca: &CaArgs, out: &Output) -> Result<String, CliError> {
+fn export(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
     let client = ca.connect()?;
-    if !out.is_json() {
-        return client.get_text(paths::BUNDLE, "application/x-pem-file");
+    let (what, text) = if file.extension() == Some(OsStr::new("pem")) {
+        ("the roots", client.get_text(paths::BUNDLE, "application/x-pem-file")?)
+    } else {
+        ("the trust snapshot", client.get_text(paths::ADMIN_TRUST, "application/json")?)
+    };
+    if file == Path::new("-") {
+        out.text(text);
+        return Ok(());
     }
-    let bundle: Bundle = client.get(paths::BUNDLE)?;
-    serde_json::to_string_pretty(&bundle).map(|text| text + "\n").map_err(CliError::failed)
+    let mut to = ResultFile::begin(file, 0o644, Existing::Replace)?;
+    to.write_all(text.as_bytes())
+        .map_err(|error| CliError::failed(format_args!("cannot write {}: {error}", file.display())))?;
+    to.finish()?;
+    out.remark(format_args!("{} holds {what}", file.display()));
+    Ok(())
 }

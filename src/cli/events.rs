@@ -1,10 +1,18 @@
 //! `events`: what happened, as the CA wrote it down.
 
+use std::{thread, time::Duration};
+
 use clap::{Args, Subcommand};
-use countersign_api::{admin::Event, paths};
+use countersign_api::{
+    admin::{Event, Page, Status},
+    paths,
+};
 use serde_json::Value;
 
 use super::{CaArgs, CliError, Output, client::Query, listing};
+
+/// Between two looks: a person notices no difference, the CA neither.
+const PACE: Duration = Duration::from_millis(500);
 
 /// See what happened, as the CA wrote it down.
 #[derive(Args, Debug)]
@@ -27,13 +35,48 @@ enum EventsCommand {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
+    /// Print events as they happen, one a line (with --json one JSON object a line), until interrupted.
+    Follow {
+        /// Begin after this sequence number. Default: at the next event.
+        #[arg(long, value_name = "SEQ")]
+        after: Option<u64>,
+    },
 }
 
 pub(crate) fn run(args: EventsArgs, out: &Output) -> Result<(), CliError> {
-    let EventsCommand::List { after, limit } = args.command;
-    let query = Query::default().with("after", after);
-    let headers: &[&str] = &["seq", "time", "kind", "fields"];
-    listing::show(&args.ca.connect()?, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
+    match args.command {
+        EventsCommand::List { after, limit } => {
+            let query = Query::default().with("after", after);
+            let headers: &[&str] = &["seq", "time", "kind", "fields"];
+            listing::show(&args.ca.connect()?, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
+        }
+        EventsCommand::Follow { after } => follow(&args.ca, after, out),
+    }
+}
+
+/// Ends when the CA does, or when nobody reads any more.
+fn follow(ca: &CaArgs, after: Option<u64>, out: &Output) -> Result<(), CliError> {
+    let client = ca.connect()?;
+    let mut after = match after {
+        Some(after) => after,
+        None => client.get::<Status>(paths::ADMIN_STATUS)?.events,
+    };
+    while !out.is_unread() {
+        let page: Page<Event> =
+            client.query(paths::ADMIN_EVENTS, &Query::default().with("after", Some(after)))?;
+        for event in &page.items {
+            if out.is_json() {
+                out.json_line(&event.fields);
+            } else {
+                out.line(row(event).join("  "));
+            }
+            after = event.fields.get("seq").and_then(Value::as_u64).unwrap_or(after);
+        }
+        if page.next.is_none() {
+            thread::sleep(PACE);
+        }
+    }
+    Ok(())
 }
 
 fn row(event: &Event) -> Vec<String> {

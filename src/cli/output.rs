@@ -1,7 +1,7 @@
 //! Everything the program prints: results on standard output, hints and errors on standard error.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt::Display,
     io::{self, IsTerminal as _, Write as _},
     time::SystemTime,
@@ -30,6 +30,7 @@ pub(crate) struct Output {
     colour_err: bool,
     err_is_terminal: bool,
     lost: RefCell<Option<io::Error>>,
+    unread: Cell<bool>,
 }
 
 impl Output {
@@ -42,6 +43,7 @@ impl Output {
             colour_err: wanted && io::stderr().is_terminal(),
             err_is_terminal: io::stderr().is_terminal(),
             lost: RefCell::new(None),
+            unread: Cell::new(false),
         }
     }
 
@@ -52,11 +54,18 @@ impl Output {
     }
 
     fn written(&self, result: io::Result<()>) {
-        if let Err(error) = result
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            self.lost.borrow_mut().get_or_insert(error);
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.unread.set(true),
+            Err(error) => {
+                self.lost.borrow_mut().get_or_insert(error);
+            }
+            Ok(()) => {}
         }
+    }
+
+    /// Whether nobody reads the result any more, or it can no longer be written.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.get() || self.lost.borrow().is_some()
     }
 
     /// Whether `--json` was given.
@@ -93,6 +102,13 @@ impl Output {
     /// The result as pretty JSON.
     pub(crate) fn json(&self, value: &impl Serialize) {
         if let Ok(text) = serde_json::to_string_pretty(value) {
+            self.line(text);
+        }
+    }
+
+    /// One line of the result, as JSON.
+    pub(crate) fn json_line(&self, value: &impl Serialize) {
+        if let Ok(text) = serde_json::to_string(value) {
             self.line(text);
         }
     }

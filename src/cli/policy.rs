@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use countersign_api::{admin::PolicyDocument, paths};
 use countersign_identity::{SpiffeId, Timestamp};
 use countersign_policy::{
-    Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure,
+    Change, Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure,
 };
 use serde_json::{Value, json};
 
@@ -31,6 +31,26 @@ enum PolicyCommand {
         /// The policy file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+    },
+    /// Apply a policy file: it is in force from then on, here and at every verifier that follows this CA.
+    ///
+    /// The tests the file carries must hold. The policy counts as a whole or not at all.
+    Apply {
+        /// The policy file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Show what a policy file would give and take, compared with the policy in force.
+    ///
+    /// A line that begins with + is new, one that begins with - would go. A grant that goes, or a deny that comes, takes a
+    /// permission away.
+    Diff {
+        /// The policy file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// End with exit code 1 if anybody would lose a permission. Default: only show it.
+        #[arg(long)]
+        ci: bool,
     },
     /// Say what an identity may do, and by which rules.
     ///
@@ -71,6 +91,8 @@ pub(crate) fn run(args: PolicyArgs, out: &Output) -> Result<(), CliError> {
     match args.command {
         PolicyCommand::Show => show(&args.ca, out),
         PolicyCommand::Check { file } => check(&file, out),
+        PolicyCommand::Apply { file } => apply(&args.ca, &file, out),
+        PolicyCommand::Diff { file, ci } => diff(&args.ca, &file, ci, out),
         PolicyCommand::Explain { spiffe_id, permission, of } => {
             let policy = of.policy(&args.ca)?;
             let now = of.at.unwrap_or_else(|| out.now());
@@ -97,10 +119,12 @@ fn in_force(ca: &CaArgs) -> Result<PolicyDocument, CliError> {
 }
 
 fn read(file: &Path) -> Result<Policy, CliError> {
-    let name = file.display().to_string();
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::failed(format_args!("cannot read {name}: {error}")))?;
-    parse(&text, &name)
+    parse(&text_of(file)?, &file.display().to_string())
+}
+
+fn text_of(file: &Path) -> Result<String, CliError> {
+    std::fs::read_to_string(file)
+        .map_err(|error| CliError::failed(format_args!("cannot read {}: {error}", file.display())))
 }
 
 /// The error carries file, line and column.
@@ -144,6 +168,60 @@ fn check(file: &Path, out: &Output) -> Result<(), CliError> {
             file.display()
         ),
     ))
+}
+
+/// Read here first: its mistakes are then told with the file's own name.
+fn apply(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
+    let text = text_of(file)?;
+    parse(&text, &file.display().to_string())?;
+    let client = ca.connect()?;
+    let before: PolicyDocument = client.get(paths::ADMIN_POLICY)?;
+    let applied: PolicyDocument =
+        client.post(paths::ADMIN_POLICY, &PolicyDocument { version: None, text })?;
+    let version = applied.version.unwrap_or_default();
+    let changed = before.version.as_deref() != Some(&version);
+    if out.is_json() {
+        out.json(&json!({ "version": version, "changed": changed }));
+    } else if changed {
+        out.success(format_args!("{} is in force", file.display()));
+        out.field("version", version);
+    } else {
+        out.success(format_args!("{} was in force already", file.display()));
+    }
+    Ok(())
+}
+
+fn diff(ca: &CaArgs, file: &Path, ci: bool, out: &Output) -> Result<(), CliError> {
+    let new = read(file)?;
+    let document = in_force(ca)?;
+    // A CA without a policy allows nobody anything.
+    let text = if document.version.is_some() { &document.text } else { "version = 1\n" };
+    let old = parse(text, "the policy in force")?;
+    let changes = countersign_policy::diff(&old, &new);
+    let lost = changes.iter().filter(|change| takes_away(change)).count();
+    if out.is_json() {
+        let all: Vec<_> = changes.iter().map(change_json).collect();
+        out.json(&json!({
+            "from": old.version().to_string(),
+            "to": new.version().to_string(),
+            "changes": all,
+            "lost": lost,
+        }));
+    } else if changes.is_empty() {
+        out.line("no identity gains or loses anything");
+    } else {
+        changes.iter().for_each(|change| out.line(change));
+    }
+    if ci && lost > 0 {
+        return Err(CliError::refused(format_args!("{} takes permissions away ({lost})", file.display()))
+            .hint("if that is meant, apply it without --ci in the way"));
+    }
+    Ok(())
+}
+
+/// A grant that goes, or a deny that comes.
+fn takes_away(change: &Change) -> bool {
+    (change.kind == RuleKind::Grant) != change.added
 }
 
 fn explain(policy: &Policy, id: &SpiffeId, now: Timestamp, out: &Output) -> Result<(), CliError> {
@@ -238,6 +316,18 @@ fn explanation_json(explanation: &Explanation) -> Value {
     })
 }
 
+fn change_json(change: &Change) -> Value {
+    json!({
+        "id": change.id.to_string(),
+        "permission": change.permission,
+        "kind": kind_text(change.kind),
+        "from": change.window.from.map(|time| time.to_string()),
+        "until": change.window.until.map(|time| time.to_string()),
+        "added": change.added,
+        "takes_away": takes_away(change),
+    })
+}
+
 fn holder_json(holder: &Holder) -> Value {
     json!({
         "id": holder.id.to_string(),
@@ -248,7 +338,7 @@ fn holder_json(holder: &Holder) -> Value {
 
 fn rule_json(rule: &RuleRef) -> Value {
     json!({
-        "kind": match rule.kind { RuleKind::Grant => "grant", RuleKind::Deny => "deny" },
+        "kind": kind_text(rule.kind),
         "line": rule.line,
         "id": rule.id.to_string(),
         "from": rule.window.from.map(|time| time.to_string()),
@@ -256,6 +346,13 @@ fn rule_json(rule: &RuleRef) -> Value {
         "owner": rule.owner,
         "reason": rule.reason,
     })
+}
+
+const fn kind_text(kind: RuleKind) -> &'static str {
+    match kind {
+        RuleKind::Grant => "grant",
+        RuleKind::Deny => "deny",
+    }
 }
 
 #[cfg(test)]

@@ -225,6 +225,7 @@ pub(super) async fn status(State(ca): State<Arc<Ca>>) -> Answer<Status> {
         machines: status.counts.active,
         certificates: status.counts.issuances,
         registrations: status.counts.registrations,
+        events: status.counts.events,
         issuer_not_after: status.issuer_end.to_string(),
         server_not_after: ca.server_certificate_end().map(|end| end.to_string()).unwrap_or_default(),
         started: ca.started().to_string(),

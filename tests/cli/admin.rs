@@ -1,6 +1,11 @@
 //! Commands that talk to a running CA.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    os::unix::fs::PermissionsExt as _,
+    process::Stdio,
+};
 
 use crate::place::Place;
 
@@ -120,7 +125,8 @@ fn a_result_lost_on_a_full_disk_is_a_failure() {
         place.run_into_a_full_disk(words).fails(1, "cannot write to standard output");
     }
     place.run(&["registrations", "export", "/dev/full"]).fails(1, "cannot write /dev/full");
-    assert!(place.run(&["bundle", "export", "/dev/stdout"]).done().starts_with("-----BEGIN"));
+    assert!(place.run(&["bundle", "export", "/dev/stdout"]).done().starts_with("{\"countersign_trust\":1"));
+    assert!(place.run(&["bundle", "export", "-"]).done().starts_with("{\"countersign_trust\":1"));
 }
 
 #[test]
@@ -237,6 +243,51 @@ fn the_bundle_is_pem_or_a_jwk_set() {
     place.run(&["bundle", "export", "b.pem"]).done();
     assert_eq!(fs::read_to_string(place.path("b.pem")).unwrap(), pem);
     assert_eq!(place.json(&["bundle", "show"])["keys"][0]["use"], "x509-svid");
+}
+
+#[test]
+fn a_policy_is_compared_and_applied() {
+    let place = Place::with_ca();
+    let text = place.run(&["policy", "show"]).done();
+    fs::write(place.path("same.toml"), &text).unwrap();
+    assert!(
+        place.run(&["policy", "diff", "same.toml", "--ci"]).done().contains("no identity gains or loses")
+    );
+    assert_eq!(place.json(&["policy", "apply", "same.toml"])["changed"], false);
+    let more =
+        format!("{text}\n[[grant]]\nid = \"spiffe://prod.example/audit\"\npermissions = [\"ledger:read\"]\n");
+    fs::write(place.path("more.toml"), &more).unwrap();
+    let shown = place.run(&["policy", "diff", "more.toml", "--ci"]).done();
+    assert_eq!(shown.trim(), "+ grant spiffe://prod.example/audit ledger:read");
+    place.run(&["policy", "apply", "more.toml"]).done();
+    assert_eq!(place.run(&["policy", "show"]).done(), more);
+    let fewer = place.json(&["policy", "diff", "same.toml"]);
+    assert_eq!((&fewer["lost"], &fewer["changes"][0]["takes_away"]), (&1.into(), &true.into()), "{fewer}");
+    place.run(&["policy", "diff", "same.toml", "--ci"]).fails(1, "takes permissions away (1)");
+    fs::write(place.path("wrong.toml"), "version = 1\ngrants = 1\n").unwrap();
+    place.run(&["policy", "apply", "wrong.toml"]).fails(1, "wrong.toml:2:1: ");
+    let failing = text.replace("may_not = [\"ledger:write\"]", "may_not = [\"ledger:read\"]");
+    fs::write(place.path("failing.toml"), failing).unwrap();
+    place.run(&["policy", "apply", "failing.toml"]).fails(1, "policy_invalid");
+    assert_eq!(place.run(&["policy", "show"]).done(), more);
+}
+
+#[test]
+fn events_are_followed_as_they_happen_until_nobody_reads() {
+    let place = Place::with_ca();
+    let known = place.json(&["events", "list"]).as_array().unwrap().len().to_string();
+    let mut follow = place.command(&["events", "follow", "--json", "--after", &known]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    place.run(&["invite", WEB]).done();
+    let mut kind = || {
+        let event: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        event["kind"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((kind(), kind()), ("registration.created".into(), "invitation.created".into()));
+    drop(lines);
+    place.run(&["invite", WEB]).done();
+    assert_eq!(follow.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Place {
     }
 
     /// The program in the directory: it finds the CA as ./ca-config/countersign.toml.
-    fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(words).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         command

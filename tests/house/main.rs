@@ -30,4 +30,5 @@ mod regressions;
 mod renewals;
 mod requests;
 mod secrets;
+mod trust;
 mod wire;

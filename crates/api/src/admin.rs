@@ -281,6 +281,9 @@ pub struct Status {
     pub certificates: u64,
     /// Registrations.
     pub registrations: u64,
+    /// Events ever: the number of the newest.
+    #[serde(default)]
+    pub events: u64,
     /// The signing issuer's end, RFC 3339.
     pub issuer_not_after: String,
     /// The CA server certificate's end, RFC 3339.
