@@ -26,6 +26,7 @@ use crate::server::HANDSHAKE_TIMEOUT;
 use crate::svid::{SvidVerifier, Usage};
 use crate::trust::TrustStore;
 use crate::verdict;
+use crate::vigil::Vigil;
 
 /// Builds a TLS client. Answer, in this order:
 ///
@@ -192,6 +193,12 @@ impl ClientConnector {
     #[must_use]
     pub const fn config(&self) -> &Arc<ClientConfig> {
         &self.config
+    }
+
+    /// A watch over a live connection to this server.
+    #[must_use]
+    pub fn vigil(&self, server: &VerifiedPeer) -> Vigil {
+        Vigil::over(&self.door.verifier, server)
     }
 
     /// Judges a server's certificate chain, as a handshake would.

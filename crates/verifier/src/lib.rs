@@ -73,6 +73,7 @@ mod time;
 mod tls;
 mod trust;
 mod verdict;
+mod vigil;
 
 pub use arc_swap::ArcSwap;
 pub use countersign_identity::{Clock, IdPattern, SpiffeId, Timestamp, TrustBundle, TrustDomain};
@@ -115,3 +116,4 @@ pub use source::{CaAddress, CaAddressError};
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};
+pub use vigil::{OnLoss, Vigil};

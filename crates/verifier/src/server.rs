@@ -25,6 +25,7 @@ use crate::rule::PeerRule;
 use crate::svid::{SvidVerifier, Usage};
 use crate::trust::TrustStore;
 use crate::verdict;
+use crate::vigil::{OnLoss, Vigil};
 
 /// How a handshake ends that takes too long: ten seconds are many round trips on any network worth serving.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -82,6 +83,7 @@ pub struct ServerSettings {
     alpn: Vec<Vec<u8>>,
     handshake_timeout: Duration,
     connection_age: Duration,
+    on_loss: OnLoss,
 }
 
 /// Accepts connections of admitted peers, and only those.
@@ -91,6 +93,7 @@ pub struct ServerAcceptor {
     door: Arc<StrictDoor>,
     handshake_timeout: Duration,
     connection_age: Duration,
+    on_loss: OnLoss,
 }
 
 /// Why no connection came about.
@@ -127,6 +130,7 @@ impl ServerBuilder {
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             handshake_timeout: HANDSHAKE_TIMEOUT,
             connection_age: Duration::from_secs(3600),
+            on_loss: OnLoss::default(),
         }
     }
 }
@@ -162,8 +166,14 @@ impl ServerSettings {
         Self { handshake_timeout: limit, ..self }
     }
 
-    /// How long a connection may live; default 1 h, and never past the peer's certificate. A verdict is as old as its
-    /// connection: what was revoked since is noticed at the next one.
+    /// What becomes of a live connection whose peer no longer stands; by default it is cut.
+    #[must_use]
+    pub fn on_loss(self, on_loss: OnLoss) -> Self {
+        Self { on_loss, ..self }
+    }
+
+    /// How long a connection may live; default 1 h, and never past the peer's certificate, unless
+    /// [`on_loss`](ServerSettings::on_loss) has it otherwise.
     #[must_use]
     pub fn connection_age(self, limit: Duration) -> Self {
         Self { connection_age: limit, ..self }
@@ -182,8 +192,8 @@ impl ServerSettings {
         let door = Arc::new(StrictDoor { verifier, rule: self.rule, possession });
         let config =
             crate::tls::server_config(&door.verifier, Arc::clone(&door) as _, self.identity, self.alpn)?;
-        let (handshake_timeout, connection_age) = (self.handshake_timeout, self.connection_age);
-        Ok(ServerAcceptor { config, door, handshake_timeout, connection_age })
+        let Self { handshake_timeout, connection_age, on_loss, .. } = self;
+        Ok(ServerAcceptor { config, door, handshake_timeout, connection_age, on_loss })
     }
 }
 
@@ -209,12 +219,28 @@ impl ServerAcceptor {
         self.handshake_timeout
     }
 
-    /// How long a connection of this peer may live from now on: the connection age, or the rest of its certificate.
+    /// A watch over a live connection of this peer.
+    #[must_use]
+    pub fn vigil(&self, peer: &VerifiedPeer) -> Vigil {
+        Vigil::over(&self.door.verifier, peer)
+    }
+
+    /// What becomes of a live connection whose peer no longer stands.
+    #[must_use]
+    pub const fn on_loss(&self) -> OnLoss {
+        self.on_loss
+    }
+
+    /// How long a connection of this peer may live from now on: the connection age, or the rest of its certificate where
+    /// connections are cut.
     #[must_use]
     pub fn lifetime(&self, peer: &VerifiedPeer) -> Duration {
         // `not_after` is itself a valid second.
         let rest = peer.not_after().since(self.door.verifier.clock().now()) + Duration::from_secs(1);
-        rest.min(self.connection_age)
+        match self.on_loss {
+            OnLoss::Drop => rest.min(self.connection_age),
+            OnLoss::Refuse | OnLoss::Report => self.connection_age,
+        }
     }
 
     /// Completes a handshake and says with whom.

@@ -142,6 +142,11 @@ impl TrustStore {
     pub fn get(&self, trust_domain: &str) -> Option<Arc<Anchors>> {
         self.held.load().get(trust_domain).map(Arc::clone)
     }
+
+    /// Wakes whoever waits at each change.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
 }
 
 impl Default for TrustStore {

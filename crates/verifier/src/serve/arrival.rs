@@ -7,6 +7,7 @@ use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
 
 use crate::peer::VerifiedPeer;
+use crate::vigil::{OnLoss, Vigil};
 
 /// A finished handshake.
 #[derive(Debug)]
@@ -28,10 +29,11 @@ pub struct Wire {
 }
 
 /// Leave for a connection to send requests.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Admission<C> {
     pub(super) context: C,
     pub(super) at_most: Option<Duration>,
+    pub(super) watch: Option<(Vigil, OnLoss)>,
 }
 
 impl<'a> Arrival<'a> {
@@ -71,12 +73,18 @@ impl<C> Admission<C> {
     /// Lets the connection in; `context` is put in the extensions of each of its requests.
     #[must_use]
     pub const fn new(context: C) -> Self {
-        Self { context, at_most: None }
+        Self { context, at_most: None, watch: None }
     }
 
     /// Ends the connection after this time, if its age limit does not do so before.
     #[must_use]
     pub fn at_most(self, lifetime: Duration) -> Self {
         Self { at_most: Some(lifetime), ..self }
+    }
+
+    /// Watches over the peer while the connection lives.
+    #[must_use]
+    pub fn watched(self, vigil: Vigil, on_loss: OnLoss) -> Self {
+        Self { watch: Some((vigil, on_loss)), ..self }
     }
 }

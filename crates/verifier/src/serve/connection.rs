@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tower::Service;
 
+use super::guard::{End, Guard, Lost};
 use super::{Limits, Wire};
 
 /// hyper refuses to work with a smaller HTTP/1 buffer.
@@ -25,32 +26,43 @@ const SMALLEST_BUFFER: usize = 8192;
 /// How often an HTTP/2 peer that says nothing is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
 
+/// Until when a connection may live.
+pub(super) struct Bounds<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) http2: bool,
+    pub(super) age: Duration,
+    pub(super) closed: watch::Receiver<bool>,
+    pub(super) guard: Guard,
+}
+
 /// The router, telling each request whose connection it came over.
 pub(super) fn service<C: Clone + Send + Sync + 'static>(
     router: Router,
     context: C,
     wire: Wire,
+    lost: Lost,
 ) -> impl HttpService<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(wire);
         let mut router = router.clone();
-        async move { router.call(request).await as Result<Response, Infallible> }
+        let refused = lost.answer();
+        async move {
+            match refused {
+                Some(refused) => Ok(refused),
+                None => router.call(request).await as Result<Response, Infallible>,
+            }
+        }
     })
 }
 
-/// Serves requests until the peer leaves, the connection is old, or the server closes; then lets those under way finish.
-pub(super) async fn run<S>(
-    stream: TlsStream<TcpStream>,
-    service: S,
-    limits: &Limits,
-    http2: bool,
-    age: Duration,
-    mut closed: watch::Receiver<bool>,
-) where
+/// Serves requests until the peer leaves or is lost, the connection is old, or the server closes; then lets those under way finish.
+pub(super) async fn run<S>(stream: TlsStream<TcpStream>, service: S, bounds: Bounds<'_>)
+where
     S: HttpService<Request<Incoming>, Response = Response, Error = Infallible, Future: Send + 'static>,
 {
+    let Bounds { limits, http2, age, mut closed, mut guard } = bounds;
     let builder = builder(limits, http2);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
@@ -58,6 +70,7 @@ pub(super) async fn run<S>(
         // The peer's own faults are its own business; they end the connection and nothing else.
         _ended = connection.as_mut() => return,
         () = sleep(age) => {}
+        end = guard.over() => if end == End::Cut { return },
         _closing = closed.wait_for(|closing| *closing) => {}
     }
     connection.as_mut().graceful_shutdown();

@@ -3,6 +3,7 @@
 mod arrival;
 mod connection;
 mod extract;
+mod guard;
 mod limits;
 mod require;
 mod sources;
@@ -24,6 +25,8 @@ use crate::gate::Gate;
 use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
 use crate::server::{AcceptError, ServerAcceptor, handshake};
+use connection::Bounds;
+use guard::Guard;
 use sources::{Place, Sources};
 
 pub use arrival::{Admission, Arrival, Wire};
@@ -35,6 +38,9 @@ pub use require::{Require, Required};
 const REST: Duration = Duration::from_millis(50);
 
 /// Serves an axum router to admitted peers, until `shutdown` is done and the requests under way have finished.
+///
+/// Each connection is watched: a peer that is revoked, or whose certificate ends, loses it as the acceptor's
+/// [`on_loss`](ServerAcceptor::on_loss) says.
 ///
 /// Handlers take the [`VerifiedPeer`] as an argument; the [`Wire`] of its connection is in the
 /// extensions. Handshake time and connection age are the acceptor's, the other limits are the default ones.
@@ -81,8 +87,8 @@ async fn serve_admitted<C: Clone + Send + Sync + 'static>(
     let config = Arc::new(ArcSwap::new(Arc::clone(acceptor.config())));
     let admit = move |arrival: &Arrival<'_>| {
         let peer = arrival.verified().cloned().ok_or(Refusal::NoCertificate)?;
-        let lifetime = acceptor.lifetime(&peer);
-        Ok(Admission::new(context(peer)).at_most(lifetime))
+        let (lifetime, vigil) = (acceptor.lifetime(&peer), acceptor.vigil(&peer));
+        Ok(Admission::new(context(peer)).at_most(lifetime).watched(vigil, acceptor.on_loss()))
     };
     let limits = Arc::new(ArcSwap::from_pointee(limits));
     serve_connections(listener, config, limits, admit, router, shutdown).await
@@ -179,8 +185,10 @@ impl<A> Desk<A> {
         match (self.admit)(&arrival) {
             Ok(admission) => {
                 let age = admission.at_most.unwrap_or(Duration::MAX).min(limits.connection_age);
-                let service = connection::service(self.router.clone(), admission.context, wire);
-                connection::run(stream, service, &limits, wire.http2, age, closed).await;
+                let guard = Guard::new(admission.watch);
+                let service = connection::service(self.router.clone(), admission.context, wire, guard.lost());
+                let bounds = Bounds { limits: &limits, http2: wire.http2, age, closed, guard };
+                connection::run(stream, service, bounds).await;
             }
             Err(refusal) => tracing::debug!(%from, reason = %refusal, "refused after the handshake"),
         }

@@ -24,4 +24,6 @@ mod robustness;
 #[cfg(feature = "axum")]
 mod serve;
 mod snapshots;
+#[cfg(feature = "axum")]
+mod watched;
 mod world;

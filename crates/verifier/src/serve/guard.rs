@@ -1,0 +1,73 @@
+//! What a vigil means for HTTP: a connection cut, requests refused, or a line in the log.
+
+use std::future::pending;
+use std::sync::{Arc, OnceLock};
+
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::extract::problem;
+use crate::refusal::Refusal;
+use crate::vigil::{OnLoss, Vigil};
+
+/// The guard of one connection; without a vigil it never ends.
+#[derive(Debug)]
+pub(super) struct Guard {
+    watched: Option<(Vigil, OnLoss)>,
+    lost: Lost,
+}
+
+/// Why requests are refused, once they are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lost(Arc<OnceLock<Refusal>>);
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// At once.
+    Cut,
+    /// When the requests under way are done.
+    Gently,
+}
+
+impl Guard {
+    pub(super) fn new(watched: Option<(Vigil, OnLoss)>) -> Self {
+        Self { watched, lost: Lost::default() }
+    }
+
+    pub(super) fn lost(&self) -> Lost {
+        self.lost.clone()
+    }
+
+    /// Waits until the connection must end for its peer's sake.
+    pub(super) async fn over(&mut self) -> End {
+        let Some((vigil, on_loss)) = &mut self.watched else { return pending().await };
+        let refusal = vigil.lost().await;
+        tracing::warn!(peer = %vigil.peer().spiffe_id(), serial = vigil.peer().serial_hex(), reason = %refusal,
+            action = ?on_loss, "the peer of a live connection no longer stands");
+        match on_loss {
+            // A certificate that has ended takes nobody by surprise.
+            OnLoss::Drop if matches!(refusal, Refusal::Expired { .. }) => End::Gently,
+            OnLoss::Drop => End::Cut,
+            OnLoss::Refuse => {
+                // It is set once, here.
+                let _ = self.lost.0.set(refusal);
+                pending().await
+            }
+            OnLoss::Report => pending().await,
+        }
+    }
+}
+
+impl Lost {
+    /// The answer to a request of a peer that was lost.
+    pub(super) fn answer(&self) -> Option<Response> {
+        let refusal = self.0.get()?;
+        let status = match refusal {
+            Refusal::Stale { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
+        };
+        let detail = "the certificate of this connection is not good any more: connect anew";
+        Some(problem(status, refusal.code(), detail))
+    }
+}
