@@ -267,6 +267,8 @@ fn listener_limits(limits: &Limits) -> countersign_verifier::Limits {
         connections: limits.connections,
         connections_per_source: limits.connections_per_source,
         handshakes: limits.handshakes,
+        // Whoever greets and then says nothing keeps its turn until it is cut: no source keeps them all.
+        handshakes_per_source: (limits.handshakes / 4).max(1),
         handshake_timeout: limits.handshake,
         header_timeout: limits.request,
         connection_age: limits.connection_age,
