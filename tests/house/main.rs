@@ -18,6 +18,7 @@ mod crash;
 mod disks;
 mod documents;
 mod durability;
+mod floods;
 mod impostors;
 mod invitations;
 mod keeping;

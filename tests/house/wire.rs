@@ -3,12 +3,13 @@
 use std::{
     fmt::Write as _,
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     sync::Arc,
     time::Duration,
 };
 
 use countersign_api::Problem;
+use rustix::net;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup, SignatureScheme,
     StreamOwned,
@@ -80,7 +81,15 @@ impl Connection {
 
     /// Likewise, with settings that may be shared by connections.
     pub(crate) fn open_with(to: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
-        let tcp = TcpStream::connect(to)?;
+        Self::over(TcpStream::connect(to)?, to, config)
+    }
+
+    /// Connects from one of this machine's addresses.
+    pub(crate) fn open_from(from: IpAddr, to: SocketAddr, papers: Option<&Papers>) -> io::Result<Self> {
+        Self::over(connect_from(from, to)?, to, config(papers))
+    }
+
+    fn over(tcp: TcpStream, to: SocketAddr, config: Arc<ClientConfig>) -> io::Result<Self> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         // Head and body are two writes.
         tcp.set_nodelay(true)?;
@@ -205,6 +214,14 @@ pub(crate) fn post(to: SocketAddr, papers: Option<&Papers>, path: &str, body: &s
 #[track_caller]
 pub(crate) fn get(to: SocketAddr, papers: Option<&Papers>, path: &str) -> Answer {
     Connection::open(to, papers).and_then(|mut connection| connection.ask("GET", path, None)).unwrap()
+}
+
+/// Connects from one of this machine's addresses, of which a loopback network has many.
+pub(crate) fn connect_from(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = net::socket(net::AddressFamily::INET, net::SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::new(from, 0))?;
+    net::connect(&socket, &to)?;
+    Ok(socket.into())
 }
 
 /// A plain HTTP request, as the ops listener takes it.
