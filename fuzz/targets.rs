@@ -5,7 +5,7 @@ use std::path::Path;
 use countersign::config::Config;
 
 /// The configuration: understood with every limit in force, or refused by the file's name.
-pub fn config(octets: &[u8]) {
+pub fn ca_config(octets: &[u8]) {
     let Ok(text) = str::from_utf8(octets) else { return };
     match Config::parse(text, Path::new("/etc/countersign/countersign.toml")) {
         Ok(config) => {

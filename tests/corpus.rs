@@ -5,6 +5,6 @@ pub mod targets;
 
 #[test]
 fn every_seed_of_the_fuzz_corpus_holds() {
-    let targets: &[countersign_testkit::Target] = &[("config", targets::config)];
+    let targets: &[countersign_testkit::Target] = &[("ca_config", targets::ca_config)];
     countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
 }

@@ -4,7 +4,7 @@ use countersign_agent::config::Config;
 use countersign_agent::{Endpoint, ErrorKind};
 
 /// The configuration of `run`: understood, or refused as the operator's mistake.
-pub fn config(octets: &[u8]) {
+pub fn agent_config(octets: &[u8]) {
     let Ok(text) = str::from_utf8(octets) else { return };
     match Config::parse(text, "/etc/countersign/agent.toml".as_ref()) {
         Ok(config) => {

@@ -25,7 +25,7 @@ pub fn csr(octets: &[u8]) {
 }
 
 /// A certificate in the role of an issuer, as an operator may bring one.
-pub fn certificate(octets: &[u8]) {
+pub fn issuer(octets: &[u8]) {
     let Ok(issuer) = IssuerCertificate::parse(octets) else { return };
     assert_eq!(issuer.der(), octets);
     assert!(!issuer.subject_key_id().is_empty());

@@ -6,6 +6,6 @@ pub mod targets;
 #[test]
 fn every_seed_of_the_fuzz_corpus_holds() {
     let targets: &[countersign_testkit::Target] =
-        &[("csr", targets::csr), ("certificate", targets::certificate), ("profile", targets::profile)];
+        &[("csr", targets::csr), ("issuer", targets::issuer), ("profile", targets::profile)];
     countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
 }

@@ -1,4 +1,0 @@
-//! Runs [`countersign_agent_fuzz::config`] on what libFuzzer makes up.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| countersign_agent_fuzz::config(octets));

@@ -1,4 +1,0 @@
-//! Runs [`countersign_issuance_fuzz::certificate`] on what libFuzzer makes up.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| countersign_issuance_fuzz::certificate(octets));
