@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::StoreError;
 use crate::committer::Committer;
 use crate::engine::{Change, Engine, LONGEST_VALUE, Value};
 use crate::keys;
+use crate::{Book, Options, StoreError};
 
 const HEAD: &[u8] = b"COUNTERSIGN BOOK 1\n";
 const LAST: u32 = u32::MAX;
@@ -92,6 +92,17 @@ fn copy(book: &Committer, partial: &Path) -> io::Result<u64> {
 fn write_length(out: &mut impl Write, length: usize) -> io::Result<()> {
     let length = u32::try_from(length).map_err(io::Error::other)?;
     out.write_all(&length.to_be_bytes())
+}
+
+impl Book {
+    /// A new book on an empty engine, filled from a backup.
+    ///
+    /// # Errors
+    /// When the engine is not empty, or the file no whole backup.
+    pub fn restore_on(file: &Path, engine: Arc<dyn Engine>, options: Options) -> Result<Self, StoreError> {
+        restore(file, &*engine)?;
+        Self::on(engine, options)
+    }
 }
 
 /// Reads a whole backup into an empty engine. The file is judged to its end before the first row is written.

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp};
-use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration};
+use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration, Source};
 use tokio::sync::watch;
 
 use crate::committer::Committer;
@@ -15,10 +15,11 @@ use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
     Actor, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance, IssuanceFilter,
-    IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation, PolicyRecord,
-    Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent,
-    Target, TrustState, Whom, backup, counts, events, expiry, invitations, issuances, keys, lineage,
-    machines, presentation, registrations, revocation, standing, trust,
+    IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation, PolicyRecord,
+    Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RootsDocument, Standing,
+    StoreError, StoredEvent, Target, TrustState, Unbooked, Whom, backup, counts, events, expiry, invitations,
+    issuances, keys, lineage, machines, presentation, registrations, restoration, revocation, standing,
+    trust,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -288,6 +289,19 @@ impl Store for Book {
         })
     }
 
+    fn restored(
+        &self,
+        restoration: Restoration,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Restored>> {
+        Box::pin(restoration::tell(&self.committer, restoration, actor, now))
+    }
+
+    fn meet(&self, unbooked: Unbooked, source: Source, now: Timestamp) -> BoxFuture<'_, StoreResult<Met>> {
+        Box::pin(self.committer.command(move |tx| restoration::meet(tx, &unbooked, source, now)))
+    }
+
     fn backup(&self, file: &Path) -> StoreResult<u64> {
         backup::write(&self.committer, file)
     }
@@ -353,6 +367,10 @@ impl Store for Book {
 
     fn trust_state(&self, known: u64) -> StoreResult<TrustState> {
         self.committer.query(|view| trust::state(view, known))
+    }
+
+    fn may_be_forgotten(&self, serial: Serial, validity: Validity) -> StoreResult<bool> {
+        self.committer.query(|view| restoration::may_be_forgotten(view, serial, validity))
     }
 
     fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {

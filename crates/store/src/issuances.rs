@@ -226,6 +226,25 @@ pub(crate) fn create(
     counts::change(tx, |c| counts::up(&mut c.issuances))
 }
 
+/// Writes an issuance with its certificate that another book recorded and this one lost.
+pub(crate) fn adopt(
+    tx: &mut Transaction<'_>,
+    issuance: &Issuance,
+    tbs: &[u8],
+    certificate: &[u8],
+) -> Result<(), StoreError> {
+    let (serial, not_after) = (issuance.serial, issuance.validity.not_after());
+    let key = keys::issuance(serial);
+    let bytes = Bytes::to_be_signed(tbs).signed_as(certificate);
+    let bytes = bytes.ok_or_else(|| corrupt(&key, "something else was signed"))?;
+    let mut row = issuance.write(&key)?;
+    row.extend(bytes.write(&key)?);
+    tx.put_octets(key, row)?;
+    tx.put_octets(keys::ending(not_after, issuance.lineage, serial), Vec::new())?;
+    tx.put(keys::key_hash(&issuance.key_hash), &KeyUse { serial, not_after })?;
+    counts::change(tx, |c| counts::up(&mut c.issuances))
+}
+
 /// Writes what is known of an issuance anew; its bytes stay.
 pub(crate) fn put(tx: &mut Transaction<'_>, issuance: &Issuance) -> Result<(), StoreError> {
     let key = keys::issuance(issuance.serial);

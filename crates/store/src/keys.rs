@@ -49,6 +49,8 @@ pub(crate) const COUNTS: &[u8] = b"Xcounts";
 pub(crate) const POLICY_NUMBER: &[u8] = b"Xpolicy";
 /// How far the sweep over machines has come.
 pub(crate) const SWEEP: &[u8] = b"Xsweep";
+/// When the book was restored from a backup.
+pub(crate) const RESTORED: &[u8] = b"Xrestored";
 /// The trust sequence.
 pub(crate) const TRUST: &[u8] = b"Xtrust";
 /// Up to which trust sequence the changes of the list have left.

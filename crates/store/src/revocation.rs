@@ -74,6 +74,9 @@ pub enum Cause {
     /// The machine is suspended; this one may be taken back.
     #[n(4)]
     Suspended,
+    /// It was revoked between a backup and the restore of that backup; why, the book has forgotten.
+    #[n(5)]
+    Restored,
 }
 
 impl fmt::Display for Cause {
@@ -84,6 +87,7 @@ impl fmt::Display for Cause {
             Self::Superseded => "superseded",
             Self::Removed => "removed",
             Self::Suspended => "suspended",
+            Self::Restored => "restored",
         })
     }
 }
@@ -292,6 +296,12 @@ fn put_on_list(tx: &mut Transaction<'_>, issuance: &Issuance, cause: Cause) -> R
     };
     tx.put(line(issuance), &entry)?;
     tx.put(keys::relisted(trust::sequence(tx)? + 1, issuance.serial), &entry)
+}
+
+/// Lists a serial that no issuance here has. The caller advances the trust sequence.
+pub(crate) fn list_serial(tx: &mut Transaction<'_>, entry: &RevokedSerial) -> Result<(), StoreError> {
+    tx.put(keys::revoked(entry.not_after, entry.serial), entry)?;
+    tx.put(keys::relisted(trust::sequence(tx)? + 1, entry.serial), entry)
 }
 
 /// One serial that came onto the list or left it.

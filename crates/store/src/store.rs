@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp};
-use countersign_issuance::{BoxFuture, Ledger, Registration};
+use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_issuance::{BoxFuture, Ledger, Registration, Source};
 use tokio::sync::watch;
 
 use crate::{
     Actor, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
-    IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, NewInvitation,
-    PolicyRecord, Presentation, Redemption, Revoked, RevokedSerial, RootsDocument, Standing, StoreError,
-    StoredEvent, Target, TrustState, Whom,
+    IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
+    PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RootsDocument,
+    Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
 };
 
 /// What a command or a query of the book gives.
@@ -145,6 +145,19 @@ pub trait Store: Ledger {
     /// Lets everything leave that is over: whole partitions of issuances, invitations, machines.
     fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>>;
 
+    /// Tells a book that came back from a backup what happened since (DESIGN §6). To be done before it serves: it takes
+    /// several steps, and one that was interrupted leaves a book to be thrown away.
+    fn restored(
+        &self,
+        restoration: Restoration,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Restored>>;
+
+    /// A certificate came to the renewal door that the book does not know: one that it gave in the time a restore
+    /// forgot goes on, waits for an operator, or is revoked.
+    fn meet(&self, unbooked: Unbooked, source: Source, now: Timestamp) -> BoxFuture<'_, StoreResult<Met>>;
+
     /// Writes a backup of this moment to a file (blocking; commands go on meanwhile). Gives the number of rows.
     fn backup(&self, file: &Path) -> StoreResult<u64>;
 
@@ -200,6 +213,10 @@ pub trait Store: Ledger {
 
     /// What a trust snapshot is made of, with what changed behind sequence `known`.
     fn trust_state(&self, known: u64) -> StoreResult<TrustState>;
+
+    /// Whether a certificate that the book does not know may be one that it gave in the time a restore forgot, and is
+    /// not revoked.
+    fn may_be_forgotten(&self, serial: Serial, validity: Validity) -> StoreResult<bool>;
 
     /// Events behind number `after`.
     fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>>;

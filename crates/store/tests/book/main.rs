@@ -10,6 +10,7 @@ mod lineage;
 mod model;
 mod on_disk;
 mod registrations;
+mod restoration;
 mod revocation;
 mod upkeep;
 
@@ -99,6 +100,13 @@ conformance! {
         an_import_changes_all_or_nothing_and_a_dry_run_nothing
         removing_a_registration_removes_its_invitations
         lists_come_in_pieces_that_fit_together
+    ;
+    restoration:
+        a_restored_book_never_un_revokes
+        a_lineage_of_the_forgotten_time_waits_for_an_operator
+        a_known_lineage_goes_on_from_its_newest_certificate
+        without_a_word_of_the_time_between_every_machine_waits
+        what_was_issued_after_the_restore_is_never_forgotten
     ;
     revocation:
         a_revoked_machine_is_listed_and_never_renews_again
