@@ -31,5 +31,6 @@ mod regressions;
 mod renewals;
 mod requests;
 mod secrets;
+mod services;
 mod trust;
 mod wire;
