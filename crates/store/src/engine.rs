@@ -3,6 +3,7 @@
 //! Commands, indexes and records know only this trait; what sled or memory do with the bytes stays behind it.
 
 mod fjall;
+mod journal;
 mod memory;
 mod sled;
 

@@ -42,6 +42,16 @@ pub enum StoreError {
         /// What the system said.
         why: String,
     },
+    /// The files are there and are not what was written.
+    #[error(
+        "the book in {dir} is damaged ({why}): copy the directory as it is, then restore the newest backup; docs/OPERATIONS.md says how"
+    )]
+    Damaged {
+        /// The directory.
+        dir: String,
+        /// What is damaged.
+        why: String,
+    },
     /// The disk refused.
     #[error("cannot {doing}: {why}")]
     Io {

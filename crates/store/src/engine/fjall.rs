@@ -2,15 +2,18 @@
 //!
 //! A group goes to the journal as one checksummed batch and from there into memory; `sync` is one `fdatasync` of the
 //! journal. Sorted tables are written behind, synced with their directory before the journal lets go of what they hold.
+//! What a power cut may leave that fjall itself does not expect is put right before it reads anything ([`journal`]), and
+//! the directories it makes without syncing them are synced before the first command.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Change, Engine, Key, Value, refuse_book_of};
+use super::{Change, Engine, Key, Value, journal, refuse_book_of};
 use crate::StoreError;
 
 /// Blocks of tables kept in memory. The rows of machines that renew again are spread over all tables, so this is what
@@ -22,6 +25,11 @@ const MEMTABLE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// One thread writes tables and merges them; renewals come first.
 const WORKERS: usize = 1;
+
+/// fjall's lock on the directory: a process that is just ending may hold it a moment longer.
+const LOCK: &str = "lock";
+const LOCK_TRIES: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Keeps the rows in a directory of its own.
 pub struct FjallEngine {
@@ -40,8 +48,17 @@ impl FjallEngine {
     ///
     /// The directory belongs to one process at a time: a second one gets [`StoreError::Locked`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_with(dir, MEMTABLE_BYTES)
+    }
+
+    /// As [`open`](Self::open), but a new book gathers so many octets of rows before they become a table.
+    pub fn open_with(dir: &Path, memtable: u64) -> Result<Self, StoreError> {
         refuse_book_of("sled", "conf", dir)?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| cannot_open(dir, &e))?;
+        {
+            let _alone = lock(dir)?;
+            journal::look_over(dir)?;
+        }
         let database = Database::builder(dir)
             .cache_size(CACHE_BYTES)
             .worker_threads(WORKERS)
@@ -49,10 +66,12 @@ impl FjallEngine {
             .manual_journal_persist(true)
             .open()
             .map_err(|e| refused_open(dir, &e))?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
         let rows = database.keyspace("book", options).map_err(|e| refused_open(dir, &e))?;
-        // The names of the files must survive as well as their contents.
-        File::open(dir).and_then(|names| names.sync_all()).map_err(|e| cannot_open(dir, &e))?;
+        // The names of the files must survive as well as their contents; fjall leaves out these.
+        for names in [Some(dir.join("keyspaces").as_path()), Some(dir), dir.parent()].into_iter().flatten() {
+            sync_names(names).map_err(|e| cannot_open(names, &e))?;
+        }
         Ok(Self { rows, database })
     }
 }
@@ -90,14 +109,37 @@ impl Engine for FjallEngine {
     }
 }
 
+fn sync_names(dir: &Path) -> io::Result<()> {
+    // The parent of a relative name is the empty path.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+/// Holds fjall's own lock while the files are looked over, so that no other process writes them meanwhile.
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(dir.join(LOCK)).map_err(|e| cannot_open(dir, &e))?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(e)) => return Err(cannot_open(dir, &e)),
+        }
+    }
+    Err(StoreError::Locked { dir: dir.display().to_string() })
+}
+
 fn cannot_open(dir: &Path, error: &io::Error) -> StoreError {
     StoreError::CannotOpen { dir: dir.display().to_string(), why: error.to_string() }
 }
 
 fn refused_open(dir: &Path, error: &fjall::Error) -> StoreError {
+    let (dir, why) = (dir.display().to_string(), in_words(error));
     match error {
-        fjall::Error::Locked => StoreError::Locked { dir: dir.display().to_string() },
-        other => StoreError::CannotOpen { dir: dir.display().to_string(), why: in_words(other) },
+        fjall::Error::Locked => StoreError::Locked { dir },
+        fjall::Error::Io(_) => StoreError::CannotOpen { dir, why },
+        _ => StoreError::Damaged { dir, why },
     }
 }
 

@@ -31,7 +31,10 @@ pub(crate) struct Pending {
 
 #[derive(Debug, Clone)]
 pub(crate) enum Act {
-    Write { at: u64, octets: Arc<[u8]> },
+    Write {
+        at: u64,
+        octets: Arc<[u8]>,
+    },
     SetLen(u64),
     /// Names of a directory that come, go or change hands, as one.
     Names(Vec<(String, Option<Node>)>),

@@ -13,21 +13,53 @@ pub(crate) const CALLS: &str = "trace=open,openat,creat,close,dup,dup2,dup3,fcnt
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A file was opened for writing, or a directory; the handle is ours and never used again for another.
-    Open { handle: usize, path: PathBuf, create: bool, truncate: bool, append: bool },
+    Open {
+        handle: usize,
+        path: PathBuf,
+        create: bool,
+        truncate: bool,
+        append: bool,
+    },
     /// Octets at an offset, or where the handle stands.
-    Write { handle: usize, at: Option<u64>, octets: Vec<u8> },
-    Seek { handle: usize, to: u64 },
-    SetLen { handle: usize, len: u64 },
+    Write {
+        handle: usize,
+        at: Option<u64>,
+        octets: Vec<u8>,
+    },
+    Seek {
+        handle: usize,
+        to: u64,
+    },
+    SetLen {
+        handle: usize,
+        len: u64,
+    },
     /// A sync began: it covers what was done before this moment.
-    SyncBegins { handle: usize },
+    SyncBegins {
+        handle: usize,
+    },
     /// The sync has returned.
-    SyncEnds { handle: usize },
+    SyncEnds {
+        handle: usize,
+    },
     MakeDir(PathBuf),
     Rename(PathBuf, PathBuf),
     /// A name left, of a file or of an empty directory.
     Remove(PathBuf),
     /// Something was written to the receipts.
     Receipt(String),
+}
+
+impl Step {
+    /// What it is, in one line.
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::Write { handle, at, octets } => {
+                format!("write of {} octets at {at:?} by {handle}", octets.len())
+            }
+            other => format!("{other:?}"),
+        }
+    }
 }
 
 /// Reads a trace; only what lies under `root` counts, and the file of receipts.
@@ -348,13 +380,8 @@ mod tests {
 7 +++ exited with 0 +++
 "#;
         fs::write(&file, lines).unwrap();
-        let open = Step::Open {
-            handle: 0,
-            path: "/s/x".into(),
-            create: true,
-            truncate: false,
-            append: false,
-        };
+        let open =
+            Step::Open { handle: 0, path: "/s/x".into(), create: true, truncate: false, append: false };
         let expected = [
             open,
             Step::SyncBegins { handle: 0 },
