@@ -26,7 +26,7 @@ impl Ca {
     #[must_use]
     pub fn issuer_of(&self, serial: Serial, tbs_sha256: &[u8; 32]) -> Option<KeyHash> {
         // A book that cannot be read knows nobody: the path then decides.
-        let issuance = self.book().standing(serial).ok()??.issuance;
+        let issuance = self.book().recorded(serial).ok()??;
         let same = issuance.signed && issuance.tbs_sha256 == *tbs_sha256;
         let keys = self.keys();
         let stands = keys.issuers().iter().find(|one| one.key_hash() == issuance.issuer);

@@ -310,6 +310,10 @@ impl Store for Book {
         self.committer.query(|view| standing::of(view, serial))
     }
 
+    fn recorded(&self, serial: Serial) -> StoreResult<Option<Issuance>> {
+        self.committer.query(|view| issuances::get(view, serial))
+    }
+
     fn registration(&self, id: &SpiffeId) -> StoreResult<Option<Registration>> {
         self.committer.query(|view| registrations::get(view, id))
     }

@@ -168,10 +168,12 @@ impl Shared {
 
     fn group(&self, jobs: Vec<Job>, entropy: &mut Entropy) {
         let commands = jobs.len();
-        let mut transaction = Transaction::new(Overlay::new(&*self.engine), entropy);
+        let mut transaction = Transaction::new(Overlay::new(&*self.engine, self.shadow.recent()), entropy);
         let answers: Vec<Answer> = jobs.into_iter().map(|job| job(&mut transaction)).collect();
         let changes = transaction.into_changes();
-        let durable = if changes.is_empty() { Ok(()) } else { self.make_durable(&changes, commands) };
+        // What a command said after a failed write may rest on rows that never became durable.
+        let durable =
+            if changes.is_empty() { self.writable() } else { self.make_durable(&changes, commands) };
         for answer in answers {
             answer(durable.clone());
         }
@@ -192,7 +194,7 @@ impl Shared {
         }
         let took = started.elapsed();
         self.observer.stage(Stage::AfterSync);
-        self.shadow.lift();
+        self.shadow.lift(changes);
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.commands.fetch_add(u64::try_from(commands).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.last_sync_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);

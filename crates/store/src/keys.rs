@@ -41,6 +41,8 @@ pub(crate) const POLICY: u8 = b'P';
 /// Roots documents by version.
 pub(crate) const ROOTS: u8 = b'O';
 
+/// Rows of which there is one.
+pub(crate) const HOUSEKEEPING: u8 = b'X';
 /// The version of this layout.
 pub(crate) const FORMAT: &[u8] = b"Xformat";
 /// How many there are of everything.

@@ -55,6 +55,7 @@ mod observer;
 mod overlay;
 mod presentation;
 mod queue;
+mod recent;
 mod records;
 mod registrations;
 mod renewal;

@@ -4,11 +4,13 @@ use std::cell::RefCell;
 
 use crate::StoreError;
 use crate::engine::{Change, Engine, Key, LONGEST_VALUE, Value};
+use crate::recent::Recent;
 use crate::rows::{Layer, Page, Rows, merged_page};
 
 /// The changes of a group so far.
 pub(crate) struct Overlay<'a> {
     engine: &'a dyn Engine,
+    recent: &'a Recent,
     /// What stood in the engine, for each key looked at.
     before: RefCell<Layer>,
     after: Layer,
@@ -16,8 +18,8 @@ pub(crate) struct Overlay<'a> {
 }
 
 impl<'a> Overlay<'a> {
-    pub(crate) fn new(engine: &'a dyn Engine) -> Self {
-        Self { engine, before: RefCell::default(), after: Layer::new(), undo: Vec::new() }
+    pub(crate) fn new(engine: &'a dyn Engine, recent: &'a Recent) -> Self {
+        Self { engine, recent, before: RefCell::default(), after: Layer::new(), undo: Vec::new() }
     }
 
     /// Sets the point [`Overlay::roll_back`] goes back to.
@@ -77,7 +79,7 @@ impl<'a> Overlay<'a> {
         if let Some(known) = self.before.borrow().get(key) {
             return Ok(known.clone());
         }
-        let found = self.engine.get(key)?;
+        let found = self.recent.row(self.engine, key)?;
         self.before.borrow_mut().insert(key.to_vec(), found.clone());
         Ok(found)
     }
@@ -114,8 +116,8 @@ mod tests {
 
     #[test]
     fn a_refused_command_leaves_nothing() {
-        let engine = MemoryEngine::new();
-        let mut overlay = Overlay::new(&engine);
+        let (engine, recent) = (MemoryEngine::new(), Recent::default());
+        let mut overlay = Overlay::new(&engine, &recent);
         overlay.put(key("a"), b"1".to_vec()).unwrap();
         overlay.save();
         overlay.put(key("a"), b"2".to_vec()).unwrap();
@@ -129,12 +131,12 @@ mod tests {
 
     #[test]
     fn a_scan_sees_the_changes_over_the_engine() {
-        let engine = MemoryEngine::new();
+        let (engine, recent) = (MemoryEngine::new(), Recent::default());
         let rows: Vec<Change> = (0..1000_u32)
             .map(|n| Change { key: n.to_be_bytes().to_vec(), old: None, new: Some(Value::from(&b"x"[..])) })
             .collect();
         engine.apply(&rows).unwrap();
-        let mut overlay = Overlay::new(&engine);
+        let mut overlay = Overlay::new(&engine, &recent);
         overlay.remove(255_u32.to_be_bytes().to_vec()).unwrap();
         overlay.put(2000_u32.to_be_bytes().to_vec(), b"y".to_vec()).unwrap();
         let mut seen = Vec::new();

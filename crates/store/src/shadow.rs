@@ -8,12 +8,14 @@ use std::sync::{PoisonError, RwLock};
 
 use crate::StoreError;
 use crate::engine::{Change, Engine, Key, Value};
+use crate::recent::Recent;
 use crate::rows::{Layer, Page, Rows, merged_page};
 
 /// The masks over the engine.
 #[derive(Debug, Default)]
 pub(crate) struct Shadow {
     masks: RwLock<Masks>,
+    recent: Recent,
 }
 
 #[derive(Debug, Default)]
@@ -37,8 +39,9 @@ impl Shadow {
     }
 
     /// Lets readers see the group that was in flight.
-    pub(crate) fn lift(&self) {
+    pub(crate) fn lift(&self, changes: &[Change]) {
         let mut masks = self.masks.write().unwrap_or_else(PoisonError::into_inner);
+        self.recent.replace(changes);
         let seen = std::mem::take(&mut masks.flight);
         drop(masks);
         drop(seen);
@@ -54,6 +57,11 @@ impl Shadow {
         true
     }
 
+    /// Rows read or written lately; for the committer, while nothing is in flight.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
+    }
+
     /// Forgets what the backup needed.
     pub(crate) fn end_backup(&self) {
         self.masks.write().unwrap_or_else(PoisonError::into_inner).backup = None;
@@ -62,7 +70,7 @@ impl Shadow {
     /// Runs one query on one moment of the book.
     pub(crate) fn query<T>(&self, engine: &dyn Engine, query: impl FnOnce(&View<'_>) -> T) -> T {
         let masks = self.masks.read().unwrap_or_else(PoisonError::into_inner);
-        query(&View { engine, mask: &masks.flight })
+        query(&View { engine, recent: &self.recent, mask: &masks.flight })
     }
 
     /// One page of the moment at which the backup began.
@@ -81,6 +89,7 @@ impl Shadow {
 /// The book as one query sees it.
 pub(crate) struct View<'a> {
     engine: &'a dyn Engine,
+    recent: &'a Recent,
     mask: &'a Layer,
 }
 
@@ -88,7 +97,7 @@ impl Rows for View<'_> {
     fn row(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         match self.mask.get(key) {
             Some(old) => Ok(old.clone()),
-            None => self.engine.get(key),
+            None => self.recent.row(self.engine, key),
         }
     }
 
@@ -115,15 +124,15 @@ mod tests {
             engine.apply(changes).unwrap();
         };
         commit(&[change("a", None, Some("1")), change("b", None, Some("1"))]);
-        shadow.lift();
+        shadow.lift(&[]);
         commit(&[change("a", Some("1"), Some("2"))]);
         assert!(shadow.begin_backup());
         assert!(!shadow.begin_backup(), "one at a time");
-        shadow.lift();
+        shadow.lift(&[]);
         commit(&[change("b", Some("1"), None), change("c", None, Some("3"))]);
-        shadow.lift();
+        shadow.lift(&[]);
         commit(&[change("c", Some("3"), Some("4"))]);
-        shadow.lift();
+        shadow.lift(&[]);
         let (rows, next) = shadow.backup_page(&engine, b"", b"z").unwrap();
         let expected =
             [("a", "1"), ("b", "1")].map(|(k, v)| (k.as_bytes().to_vec(), Value::from(v.as_bytes())));

@@ -166,6 +166,9 @@ pub trait Store: Ledger {
     /// All that is known about the holder of a certificate, in one query.
     fn standing(&self, serial: Serial) -> StoreResult<Option<Standing>>;
 
+    /// An issuance without its bytes: what a handshake asks, in one read.
+    fn recorded(&self, serial: Serial) -> StoreResult<Option<Issuance>>;
+
     /// A registration.
     fn registration(&self, id: &SpiffeId) -> StoreResult<Option<Registration>>;
 
