@@ -7,7 +7,7 @@ use rustix::{
     fs::Mode,
     process::{Resource, Rlimit, getrlimit, setrlimit, umask},
 };
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _};
 
 use super::{CaArgs, CliError, Output};
 use crate::{
@@ -79,7 +79,7 @@ fn explain(error: http::StartError) -> CliError {
 
 /// Starts logging to stderr; what comes back changes the level at reload.
 fn start_log(config: &Config) -> Result<LogLevel, CliError> {
-    let filter = EnvFilter::try_new(&config.log_level).map_err(|e| {
+    let filter: Targets = config.log_level.parse().map_err(|e| {
         CliError::failed(format!("{}: log.level = {:?}: {e}", config.file.display(), config.log_level))
     })?;
     let (filter, handle) = reload::Layer::new(filter);
@@ -91,7 +91,7 @@ fn start_log(config: &Config) -> Result<LogLevel, CliError> {
     };
     started.map_err(|e| CliError::failed(format!("cannot start logging: {e}")))?;
     Ok(LogLevel::new(move |text| {
-        let filter = EnvFilter::try_new(text).map_err(|e| e.to_string())?;
+        let filter: Targets = text.parse().map_err(|e| format!("{e}"))?;
         handle.reload(filter).map_err(|e| e.to_string())
     }))
 }

@@ -11,6 +11,9 @@ use countersign_identity::Clock as _;
 use countersign_verifier::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::config::Config;
 use crate::dir::Dir;
@@ -225,14 +228,13 @@ fn show(verb: &str, identity: &Identity, dir: &std::path::Path) {
 }
 
 fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .parse_lossy(format!("{level},h2=warn,hyper=info,rustls=info"));
+    let level = level.parse().unwrap_or(LevelFilter::INFO);
+    let others = [("h2", LevelFilter::WARN), ("hyper", LevelFilter::INFO), ("rustls", LevelFilter::INFO)];
+    let filter = Targets::new().with_default(level).with_targets(others);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(output::is_coloured());
     // A second call, as from a test, finds a logger in place; that is as good.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output::is_coloured())
-        .try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
 }
 
 #[cfg(test)]
