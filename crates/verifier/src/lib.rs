@@ -1,22 +1,23 @@
 //! For services: know the peer by its SPIFFE certificate, and what it may do by the permission policy.
 //!
-//! Nothing here calls the certificate authority: a bundle of roots, a policy and a clock are all a verdict needs.
-//! Protecting a service, from files as `countersign-agent` keeps them (with the feature `axum`):
+//! Protecting a service, with the files that `countersign-agent` keeps (features `axum` and `http`):
 //!
-#![cfg_attr(feature = "axum", doc = "```no_run")]
-#![cfg_attr(not(feature = "axum"), doc = "```ignore")]
+#![cfg_attr(all(feature = "axum", feature = "http"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "axum", feature = "http")), doc = "```ignore")]
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::get};
 //! use countersign_verifier::*;
-//! use std::{fs, future, sync::Arc};
+//! use std::{fs, future};
 //!
 //! let me = OwnIdentity::from_files("svid.pem", "svid.key")?;
 //! let roots = bundle_from_pem("prod.example".parse()?, &fs::read("bundle.pem")?)?;
-//! let acceptor = ServerBuilder::new(me, Arc::new(TrustStore::new([roots])?))
+//! let trust = LiveTrust::anchored(roots).kept_in("trust").open()?;
+//! tokio::spawn(trust.clone().follow_ca("https://ca.prod.example:8443".parse()?, Some(me.clone())));
+//! trust.ready().await;
+//! let acceptor = ServerBuilder::new(me, trust.store())
 //!     .admit(PeerRule::matching(["spiffe://prod.example/payments/**".parse()?]))
 //!     .build()?;
-//! let policy = Policy::parse(&fs::read_to_string("policy.toml")?, "policy.toml")?;
-//! let gate = Gate::new(Arc::new(ArcSwap::from_pointee(policy)), Arc::new(SystemClock));
+//! let gate = trust.gate();
 //! let router = Router::new()
 //!     .route("/entries", get(|peer: VerifiedPeer| async move { format!("hello {}", peer.spiffe_id()) }))
 //!     .route_layer(gate.require("ledger:read".parse()?));
@@ -25,15 +26,27 @@
 //! # Ok(()) }
 //! ```
 //!
+//! Whoever is revoked is cut off as soon as the CA has told; a CA that is away stops nobody, for a day by default.
+//! Without a CA to ask, a bundle and a policy from files do: [`TrustStore::new`], [`Gate::new`].
+//!
 //! # Where to begin
 //! - A server: [`ServerBuilder`]. A client: [`ClientBuilder`]. Both ask whom to let through before anything else works.
+//! - What to believe, kept right while it changes: [`LiveTrust`]; bundles of other domains: [`follow_bundle_file`].
 //! - A verdict on certificates from elsewhere: [`SvidVerifier`]. A refusal says what is wrong: [`Refusal`].
 //! - Permissions: [`Gate`]. To answer peers with bad certificates instead of hanging up: [`FrontDoor`].
+//! - Connections that live long, without HTTP: [`Vigil`].
 //!
 //! # What is promised
 //! The bundle is chosen by the trust domain in the leaf before any path is built. Leaves and signing certificates obey
 //! the rules of the X.509 SVID standard that common TLS libraries skip. TLS 1.3 only; no session is ever resumed, since
-//! that would skip the verdict. Time comes from a [`Clock`], whole seconds, both ends of a certificate inclusive.
+//! that would skip the verdict. Time comes from a [`Clock`], whole seconds, both ends of a certificate inclusive. A
+//! verdict asks nobody: what it needs is in memory. Roots change only by roots documents, trust never goes backwards.
+//!
+//! # What is linked
+//! Without features beyond the default: rustls with aws-lc-rs and rustls-webpki for the cryptography, tokio for
+//! connections, serde_json and base64 for snapshots, toml for policies, and no HTTP. `axum` adds the accept loop, the
+//! extractors and the layer; `http` adds a client that asks the CA for snapshots; `ring` is another provider, and both
+//! may be on: the builders take the one to use.
 
 mod authority;
 mod certificate;
@@ -109,7 +122,7 @@ pub use snapshot::{
 };
 pub use source::{
     BundleFileError, Counts, LiveTrust, LiveTrustError, LiveTrustSettings, Offered, TrustHealth, TrustState,
-    follow_bundle_file, offer_bundle_file,
+    follow_bundle_file, follow_identity_files, offer_bundle_file,
 };
 #[cfg(feature = "http")]
 pub use source::{CaAddress, CaAddressError};

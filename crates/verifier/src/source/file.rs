@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::LiveTrust;
 use crate::jwks::{JwksError, bundle_from_jwks};
+use crate::own::{OwnIdentity, SetupError};
 use crate::pem::{PemError, bundle_from_pem};
 use crate::trust::{TrustError, TrustStore};
 
@@ -23,6 +24,8 @@ const LIMIT: u64 = 256 << 20;
 struct Watched {
     path: PathBuf,
     seen: Option<Stamp>,
+    /// It was not there at the last look, which has been said.
+    absent: bool,
 }
 
 /// What shows, without reading it, that a file is another.
@@ -69,8 +72,14 @@ impl LiveTrust {
     pub async fn follow_file(self, path: PathBuf, every: Duration) {
         let offer = move |octets: io::Result<Vec<u8>>| match octets {
             // What is wrong with it is in the health and the log.
-            Ok(octets) => drop(self.offer_file(&octets)),
-            Err(fault) => self.unreachable(format!("cannot read the trust snapshot: {fault}")),
+            Ok(octets) => {
+                let _ = self.offer_file(&octets);
+                true
+            }
+            Err(fault) => {
+                self.unreachable(format!("cannot read the trust snapshot: {fault}"));
+                false
+            }
         };
         follow(path, every, offer).await;
     }
@@ -129,21 +138,63 @@ pub async fn follow_bundle_file(
             Ok(()) => tracing::info!(%trust_domain, path = shown, "trust bundle in force"),
             Err(fault) => tracing::warn!(%trust_domain, path = shown, %fault, "trust bundle left aside"),
         }
+        true
     };
     follow(path, every, offer).await;
 }
 
-async fn follow(path: PathBuf, every: Duration, offer: impl Fn(io::Result<Vec<u8>>) + Send + Sync + 'static) {
+/// Keeps an identity as its files have it, looked at every `every`: after a renewal, the next handshake shows the new
+/// certificate. Both files may lie behind a link that is swapped, as `countersign-agent` has them. Runs until it is
+/// dropped.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use countersign_verifier::{OwnIdentity, follow_identity_files};
+/// use std::time::Duration;
+/// let me = OwnIdentity::from_files("svid.pem", "svid.key")?;
+/// let files = ("svid.pem".into(), "svid.key".into());
+/// tokio::spawn(follow_identity_files(me.clone(), files, Duration::from_secs(1)));
+/// # Ok(()) }
+/// ```
+pub async fn follow_identity_files(own: Arc<OwnIdentity>, (chain, key): (PathBuf, PathBuf), every: Duration) {
+    let (shown, path) = (chain.display().to_string(), chain.clone());
+    let offer = move |changed: io::Result<Vec<u8>>| {
+        let replaced = changed
+            .map_err(|source| SetupError::File { path: chain.clone(), source })
+            .and_then(|_| own.replace_from_files(&chain, &key));
+        match replaced {
+            Ok(()) => {
+                tracing::info!(path = shown, "own certificate in force");
+                true
+            }
+            // Perhaps one of two files was replaced: the next look tells.
+            Err(fault) => {
+                tracing::warn!(path = shown, %fault, "own certificate left aside");
+                false
+            }
+        }
+    };
+    follow(path, every, offer).await;
+}
+
+/// Hands the content of a file to `offer` whenever it changed, and again as long as `offer` is not done with it.
+async fn follow(
+    path: PathBuf,
+    every: Duration,
+    offer: impl Fn(io::Result<Vec<u8>>) -> bool + Send + Sync + 'static,
+) {
     let offer = Arc::new(offer);
-    let mut watched = Watched { path, seen: None };
+    let mut watched = Watched { path, seen: None, absent: false };
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let offer = Arc::clone(&offer);
         let look = spawn_blocking(move || {
-            if let Some(octets) = watched.look() {
-                offer(octets);
+            if let Some(octets) = watched.look()
+                && !offer(octets)
+            {
+                watched.seen = None;
             }
             watched
         });
@@ -156,18 +207,20 @@ async fn follow(path: PathBuf, every: Duration, offer: impl Fn(io::Result<Vec<u8
 }
 
 impl Watched {
-    /// The content, if it changed since the last look. A fault is said once for each state of the file.
+    /// The content, if it changed since the last look.
     fn look(&mut self) -> Option<io::Result<Vec<u8>>> {
         match fs::metadata(&self.path) {
             Ok(metadata) => {
+                self.absent = false;
                 let stamp = Stamp::of(&metadata);
                 if self.seen.replace(stamp) == Some(stamp) {
                     return None;
                 }
                 Some(read(&self.path))
             }
+            Err(_) if self.absent => None,
             Err(fault) => {
-                self.seen = None;
+                (self.seen, self.absent) = (None, true);
                 Some(Err(fault))
             }
         }

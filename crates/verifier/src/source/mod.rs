@@ -11,6 +11,6 @@ mod live;
 
 #[cfg(feature = "http")]
 pub use ca::{CaAddress, CaAddressError};
-pub use file::{BundleFileError, follow_bundle_file, offer_bundle_file};
+pub use file::{BundleFileError, follow_bundle_file, follow_identity_files, offer_bundle_file};
 pub use health::{Counts, TrustHealth, TrustState};
 pub use live::{LiveTrust, LiveTrustError, LiveTrustSettings, Offered};

@@ -8,8 +8,8 @@ use std::time::Duration;
 use countersign_identity::ManualClock;
 use countersign_testkit::{Authority, ForgedSnapshot, SnapshotForge, noon, noon_clock};
 use countersign_verifier::{
-    BundleFileError, HardLimit, LiveTrust, Offered, Refusal, SnapshotFault, SvidVerifier, TrustState,
-    TrustStore, Usage, follow_bundle_file, offer_bundle_file, provider,
+    BundleFileError, HardLimit, LiveTrust, Offered, OwnIdentity, Refusal, SnapshotFault, SvidVerifier,
+    TrustState, TrustStore, Usage, follow_bundle_file, follow_identity_files, offer_bundle_file, provider,
 };
 use tokio::time::timeout;
 
@@ -289,6 +289,31 @@ async fn a_bundle_file_is_followed_in_either_form() {
     until(|| roots() == Some(2)).await;
     fs::write(&path, jwks(&[], 8)).expect("a write");
     until(|| roots() == Some(0)).await;
+    follow.abort();
+}
+
+#[tokio::test]
+async fn an_identity_is_what_its_files_say() {
+    let domain = Domain::new();
+    let dir = tempfile::tempdir().expect("a directory");
+    let put = |forged: &countersign_testkit::Forged| {
+        for (name, text) in [("svid.key", forged.key_pem()), ("svid.pem", forged.chain_pem())] {
+            let fresh = dir.path().join("fresh");
+            fs::write(&fresh, text).expect("a write");
+            fs::rename(fresh, dir.path().join(name)).expect("a rename");
+        }
+    };
+    let (first, second) = (domain.issuer.leaf(PAYMENTS).forge(), domain.issuer.leaf(PAYMENTS).forge());
+    put(&first);
+    let files = (dir.path().join("svid.pem"), dir.path().join("svid.key"));
+    let own = OwnIdentity::from_files(&files.0, &files.1).expect("an identity");
+    let follow = tokio::spawn(follow_identity_files(Arc::clone(&own), files, Duration::from_millis(5)));
+    // One file alone is half a renewal.
+    fs::write(dir.path().join("svid.pem"), second.chain_pem()).expect("a write");
+    tokio::task::yield_now().await;
+    assert_eq!(own.chain().first(), Some(first.leaf()));
+    put(&second);
+    until(|| own.chain().first() == Some(second.leaf())).await;
     follow.abort();
 }
 
