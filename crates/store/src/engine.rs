@@ -7,6 +7,7 @@ mod journal;
 mod memory;
 mod sled;
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +45,19 @@ fn refuse_book_of(other: &str, mark: &str, dir: &Path) -> Result<(), StoreError>
     }
     let why = format!("it holds a book of the engine {other}");
     Err(StoreError::CannotOpen { dir: dir.display().to_string(), why })
+}
+
+/// Makes the names in directories durable; the last one is the book's, whose own name is made durable too.
+fn sync_names(dirs: &[&Path]) -> Result<(), StoreError> {
+    let parent = dirs.last().and_then(|dir| dir.parent());
+    for dir in dirs.iter().copied().chain(parent) {
+        // The parent of a bare name is the empty path.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        File::open(dir)
+            .and_then(|names| names.sync_all())
+            .map_err(|e| StoreError::CannotOpen { dir: dir.display().to_string(), why: e.to_string() })?;
+    }
+    Ok(())
 }
 
 /// An ordered map of bytes.

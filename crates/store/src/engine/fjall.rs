@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Change, Engine, Key, Value, journal, refuse_book_of};
+use super::{Change, Engine, Key, Value, journal, refuse_book_of, sync_names};
 use crate::StoreError;
 
 /// Blocks of tables kept in memory. The rows of machines that renew again are spread over all tables, so this is what
@@ -69,9 +69,7 @@ impl FjallEngine {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(memtable);
         let rows = database.keyspace("book", options).map_err(|e| refused_open(dir, &e))?;
         // The names of the files must survive as well as their contents; fjall leaves out these.
-        for names in [Some(dir.join("keyspaces").as_path()), Some(dir), dir.parent()].into_iter().flatten() {
-            sync_names(names).map_err(|e| cannot_open(names, &e))?;
-        }
+        sync_names(&[&dir.join("keyspaces"), dir])?;
         Ok(Self { rows, database })
     }
 }
@@ -107,12 +105,6 @@ impl Engine for FjallEngine {
     fn sync(&self) -> Result<(), StoreError> {
         self.database.persist(PersistMode::SyncData).map_err(|e| failed("sync", &e))
     }
-}
-
-fn sync_names(dir: &Path) -> io::Result<()> {
-    // The parent of a relative name is the empty path.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir)?.sync_all()
 }
 
 /// Holds fjall's own lock while the files are looked over, so that no other process writes them meanwhile.

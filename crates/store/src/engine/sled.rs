@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::{Change, Engine, Key, Value, refuse_book_of};
+use super::{Change, Engine, Key, Value, refuse_book_of, sync_names};
 use crate::StoreError;
 
 /// Longest row handed to sled; what is longer goes on in continuation rows.
@@ -47,8 +47,8 @@ impl SledEngine {
         let data = own_handle(dir).map_err(|e| cannot_open(dir, &e))?;
         let engine = Self { tree: db.open_tree("book").map_err(|e| refused_open(dir, e))?, db, data };
         engine.sync()?;
-        // The names of the files must survive as well as their contents.
-        File::open(dir).and_then(|names| names.sync_all()).map_err(|e| cannot_open(dir, &e))?;
+        // The names of the files must survive as well as their contents, and so must the directory's own.
+        sync_names(&[dir])?;
         Ok(engine)
     }
 
@@ -159,7 +159,7 @@ fn refused_open(dir: &Path, error: sled::Error) -> StoreError {
             StoreError::Locked { dir: dir.display().to_string() }
         }
         sled::Error::Io(e) => cannot_open(dir, &e),
-        other => StoreError::CannotOpen { dir: dir.display().to_string(), why: other.to_string() },
+        other => StoreError::Damaged { dir: dir.display().to_string(), why: other.to_string() },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_identity::Serial;
 use countersign_store::engine::Engine;
@@ -70,8 +71,19 @@ pub(crate) fn judge(kind: Kind, dir: &Path, promised: &Promised) -> Verdict {
     }
 }
 
+/// Opens a book that may have been closed a moment ago: sled's threads hold it a little longer.
+fn opened(kind: Kind, dir: &Path) -> Result<Arc<dyn Engine>, StoreError> {
+    for _ in 0..200 {
+        match kind.open(dir) {
+            Err(StoreError::Locked { .. }) => std::thread::sleep(Duration::from_millis(5)),
+            other => return other.map(Arc::from),
+        }
+    }
+    Err(StoreError::Locked { dir: dir.display().to_string() })
+}
+
 fn examine(kind: Kind, dir: &Path, promised: &Promised) -> Result<Verdict, StoreError> {
-    let engine: Arc<dyn Engine> = kind.open(dir)?.into();
+    let engine = opened(kind, dir)?;
     let found = digest(&*engine)?;
     if !promised.states.contains(&found) {
         let lost = lost(&Book::on(engine, crate::options())?, promised);
@@ -91,7 +103,7 @@ fn examine(kind: Kind, dir: &Path, promised: &Promised) -> Result<Verdict, Store
     runtime.block_on(book.import_registrations(vec![after.clone()], false, OPERATOR, noon()))?;
     let events = book.counts()?.events;
     drop(book);
-    let book = Book::on(kind.open(dir)?.into(), crate::options())?;
+    let book = Book::on(opened(kind, dir)?, crate::options())?;
     if book.registration(&after.id)?.is_none() || book.counts()?.events != events {
         return Ok(Verdict::Guilty("it forgets what came after the cut".into()));
     }

@@ -101,6 +101,14 @@ fn fjall_keeps_it_when_its_journal_is_changed_for_a_new_one() {
 }
 
 #[test]
+fn sled_keeps_what_was_acknowledged_or_refuses_to_open() {
+    let depth = if whole() { Depth::ALL } else { Depth { cuts: 30, random: 1 } };
+    let Some(found) = findings(&task(Kind::Sled, 6, 3, 6), depth, 1) else { return };
+    assert!(found.guilty.is_empty(), "{found}");
+    assert!(found.refused.iter().all(|why| why.contains("restore the newest backup")), "{found}");
+}
+
+#[test]
 fn an_honest_log_is_acquitted() {
     let Some(found) = findings(&task(Kind::Honest, 4, 1, 2), Depth { cuts: 120, random: 1 }, 1) else {
         return;
