@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use countersign_agent::{AgentError, Dir, EnrollOptions, ErrorKind, Identity, RenewOptions};
@@ -27,6 +27,8 @@ use crate::cli::{CliError, Output};
 const TRUST_DOMAIN: &str = "quickstart.example";
 /// How long calls go on around a renewal.
 const AROUND: Duration = Duration::from_millis(300);
+/// How soon a service knows of a revocation.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Everybody in the story.
 pub(super) struct Story<'a> {
@@ -91,12 +93,14 @@ impl<'a> Story<'a> {
             let identity = self.enroll(name)?;
             self.hold(format!("{} is machine {}", identity.spiffe_id(), identity.machine()));
         }
-        let ledger = self.wait(Ledger::start(&self.home("ledger"), &self.trust_domain, &policy()))??;
+        let home = self.home("ledger");
+        let ledger = Ledger::start(&home, &self.trust_domain, self.authority.url());
+        let ledger = self.wait(ledger)??;
         self.calls(&ledger)?;
         self.strangers(&ledger)?;
         self.renewal(&ledger)?;
         self.wrong_authority()?;
-        self.revocation()
+        self.revocation(&ledger)
     }
 
     fn calls(&mut self, ledger: &Ledger) -> Result<(), CliError> {
@@ -192,11 +196,16 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn revocation(&mut self) -> Result<(), CliError> {
+    fn revocation(&mut self, ledger: &Ledger) -> Result<(), CliError> {
         self.out.step("A revoked machine is at its end");
         let id = self.id("reporting")?;
+        let reporting = self.caller("reporting", ledger)?;
         let done = self.authority.revoke(&id, "quickstart")?;
         self.hold(format!("{id} is revoked: {} certificate(s)", done.serials.len()));
+        self.until_refused(&reporting)?;
+        let payments = self.caller("payments", ledger)?;
+        let answer = self.wait(payments.call(Method::POST, "/entries"))?.map_err(CliError::failed)?;
+        self.expect_status("payments still writes", &answer, StatusCode::CREATED)?;
         match self.renew("reporting") {
             Err(error) if error.kind() == ErrorKind::Refused => {
                 self.hold("it can no longer renew");
@@ -206,6 +215,20 @@ impl<'a> Story<'a> {
             Err(error) => Err(self.broken(format!("expected a refusal, found: {error}"))),
             Ok(_) => Err(self.broken("the revoked machine renewed")),
         }
+    }
+
+    /// The service learns of a revocation from the CA's trust snapshot, which it waits for.
+    fn until_refused(&mut self, revoked: &Caller) -> Result<(), CliError> {
+        let since = Instant::now();
+        while since.elapsed() < AT_ONCE {
+            if let Err(reason) = self.wait(revoked.call(Method::GET, "/entries"))? {
+                let took = since.elapsed().as_millis();
+                self.hold(format!("the service refuses it as well, {took} ms later"));
+                self.out.detail(reason);
+                return Ok(());
+            }
+        }
+        Err(self.broken(format!("the service still lets it in, {AT_ONCE:?} later")))
     }
 
     /// Leaves everything as it is until Ctrl-C or SIGTERM.
@@ -278,11 +301,6 @@ impl<'a> Story<'a> {
         self.out.failure(&what);
         CliError::failed(format!("a step did not hold: {what}"))
     }
-}
-
-/// What the ledger goes by.
-fn policy() -> String {
-    include_str!("../../../ca-config/policy.toml").replace("prod.example", TRUST_DOMAIN)
 }
 
 /// Calls that go on in the background, each over a connection of its own.
