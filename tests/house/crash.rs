@@ -1,12 +1,13 @@
 //! A CA killed right after it has answered (invariant 2).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use countersign_testkit::csr;
 
 use crate::{
     ca::Ca,
     machine::{Machine, enroll},
+    program,
 };
 
 /// Every serial in the book; none is twice.
@@ -31,6 +32,21 @@ fn a_certificate_that_was_answered_is_known_after_a_kill() {
         assert!(serials(&ca).contains(&format!("\"{}\"", machine.serial())));
         machine.renewed(&ca);
     }
+}
+
+/// `scripts/crash` in small: the server and agents under load, killed at random, and a checker that is itself checked.
+#[test]
+fn nothing_acknowledged_is_lost_and_nothing_is_twice_whoever_is_killed() {
+    let program = Path::new(env!("CARGO_BIN_EXE_countersign")).with_file_name("crash");
+    assert!(program.exists(), "{} is not there: cargo build --workspace", program.display());
+    let mut run = Command::new(&program);
+    run.args(["--kills", "20", "--seed", "20", "--check-every", "10", "--machines", "8", "--agents", "2"]);
+    run.arg("--bin-dir").arg(program.with_file_name(""));
+    if cfg!(feature = "failpoints") {
+        run.arg("--arrows");
+    }
+    let said = program::run(&mut run).succeeded();
+    assert!(said.contains("20 kills") && said.contains("nothing lost, nothing twice"), "{said}");
 }
 
 #[cfg(not(feature = "failpoints"))]
