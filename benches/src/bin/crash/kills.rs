@@ -226,9 +226,10 @@ fn planted(receipts: &Receipts, dump: &Dump) -> Result<usize> {
                 found.iter().any(|fault| fault.contains(said)),
                 "a planted fault was not found: {plant:?}"
             );
+            count += 1;
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Reads events as they come: what a reader has seen must never go away.
