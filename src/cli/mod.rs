@@ -27,6 +27,7 @@ mod quickstart;
 mod reach;
 mod registrations;
 mod reload;
+mod restore;
 mod result_file;
 mod revoke;
 mod serve;
@@ -67,6 +68,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Reload(reload::ReloadArgs),
     Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
     Invite(invite::InviteArgs),
     Registrations(registrations::RegistrationsArgs),
     Machines(machines::MachinesArgs),
@@ -116,6 +118,7 @@ fn run(command: Command, out: &Output) -> Result<(), CliError> {
         Command::Serve(args) => serve::run(args, out),
         Command::Reload(args) => reload::run(args, out),
         Command::Backup(args) => backup::run(args, out),
+        Command::Restore(args) => restore::run(args, out),
         Command::Invite(args) => invite::run(args, out),
         Command::Registrations(args) => registrations::run(args, out),
         Command::Machines(args) => machines::run(args, out),

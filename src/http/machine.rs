@@ -14,7 +14,7 @@ use countersign_verifier::{Presented, Refusal, VerifiedPeer, Wire};
 
 use super::{body::JsonBody, problem::Failure, visitor::Visitor};
 use crate::service::{
-    Ca, Enrollment, Granted, Renewal,
+    Ca, Enrollment, Forgotten, Granted, Refused, Renewal,
     failpoint::{self, Arrow},
     pem,
 };
@@ -53,8 +53,18 @@ pub(super) async fn renew(
         Presented::Refused(refusal) => return Err(turned_away(&ca, refusal, source).await),
     };
     let presented = serial_of(&peer)?;
-    let renewal = Renewal { presented, csr: request_der(&request.csr)?, source };
-    match ca.renew(renewal).await {
+    let renewal = || Ok::<_, Failure>(Renewal { presented, csr: request_der(&request.csr)?, source });
+    let renewed = match ca.renew(renewal()?).await {
+        // A restored book has forgotten some of its own certificates.
+        Err(Refused::CertificateUnknown(_)) => {
+            match ca.meet_forgotten(&forgotten(&peer, presented), source).await {
+                Ok(()) => ca.renew(renewal()?).await,
+                Err(refused) => Err(refused),
+            }
+        }
+        other => other,
+    };
+    match renewed {
         Ok(granted) => Ok(Json(answer(&ca, &granted))),
         Err(refused) => {
             let failure = Failure::from(refused);
@@ -108,6 +118,19 @@ fn serial_of(peer: &VerifiedPeer) -> Result<countersign_identity::Serial, Failur
             format_args!("the certificate's serial {} was never issued here", peer.serial_hex()),
         )
     })
+}
+
+/// A good certificate as the service asks for it when the book does not know it.
+pub(super) fn forgotten(peer: &VerifiedPeer, serial: countersign_identity::Serial) -> Forgotten<'_> {
+    Forgotten {
+        serial,
+        spiffe_id: peer.spiffe_id(),
+        lineage: peer.lineage(),
+        key_hash: peer.key_hash(),
+        validity: peer.validity(),
+        issuer: peer.issuer_key(),
+        der: peer.leaf_der(),
+    }
 }
 
 fn answer(ca: &Ca, granted: &Granted) -> CertificateResponse {

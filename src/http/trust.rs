@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use super::{
     desk::{Waited, drain},
+    machine::forgotten,
     problem::Failure,
     visitor::Visitor,
 };
@@ -132,6 +133,8 @@ async fn is_live(ca: &Ca, peer: &VerifiedPeer) -> Result<(), Failure> {
             Some(refusal) => Refused::Ledger(LedgerError::Refused(refusal)).into(),
             None => unknown(),
         }),
+        // After a restore the fleet must hear of the new epoch before its machines have renewed.
+        Presentation::Unknown if ca.may_be_forgotten(&forgotten(peer, serial))? => Ok(()),
         Presentation::Unknown | Presentation::Expired { .. } | Presentation::Clone { .. } => Err(unknown()),
     }
 }

@@ -95,11 +95,8 @@ impl Bootstrap<'_> {
         entropy: &Entropy,
         clock: &dyn Clock,
     ) -> Result<Bootstrapped, BootstrapError> {
-        self.refuse_occupied()?;
-        let name =
-            self.dir.file_name().map_or_else(|| "ca".into(), |name| name.to_string_lossy().into_owned());
-        let suffix = hex::encode(&entropy.octets::<4>());
-        let aside = self.dir.with_file_name(format!(".{name}.{suffix}"));
+        refuse_occupied(self.dir)?;
+        let aside = aside_of(self.dir, entropy);
         let made = self.fill(&aside, passphrase, entropy, clock).await;
         let made = match made {
             Ok(made) => files::rename(&aside, self.dir).map(|()| made).map_err(file(self.dir)),
@@ -110,20 +107,6 @@ impl Bootstrap<'_> {
             let _ = std::fs::remove_dir_all(&aside);
         }
         made
-    }
-
-    fn refuse_occupied(&self) -> Result<(), BootstrapError> {
-        let mut entries = match std::fs::read_dir(self.dir) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(file(self.dir))?,
-        };
-        match entries.next() {
-            None => Ok(()),
-            Some(entry) => Err(BootstrapError::NotEmpty {
-                dir: self.dir.into(),
-                found: entry.map_or_else(|e| e.to_string(), |e| e.file_name().to_string_lossy().into_owned()),
-            }),
-        }
     }
 
     async fn fill(
@@ -144,12 +127,7 @@ impl Bootstrap<'_> {
         let root = RootHand::create(self.trust_domain, &state, passphrase, entropy, clock).await?;
         root.new_issuer(&state, &unlock).await?;
         root.new_trust_signer(&state, 1, &unlock).await?;
-        for name in ["token", "jwt-svid"] {
-            let key = new_key().map_err(RootActError::from)?;
-            KeyFile::at(state.key(name))
-                .create(key.serialized_der(), &unlock, Strength::Generated, entropy)
-                .map_err(RootActError::from)?;
-        }
+        make_named_keys(&state, &unlock, entropy)?;
         let document = first_roots_document(self.trust_domain, root.certificate(), root.signer())
             .await
             .map_err(RootActError::from)?;
@@ -180,6 +158,41 @@ impl Bootstrap<'_> {
         }
         Ok(())
     }
+}
+
+/// Where a new directory is filled before it gets its name.
+pub(super) fn aside_of(dir: &Path, entropy: &Entropy) -> PathBuf {
+    let name = dir.file_name().map_or_else(|| "ca".into(), |name| name.to_string_lossy().into_owned());
+    dir.with_file_name(format!(".{name}.{}", hex::encode(&entropy.octets::<4>())))
+}
+
+/// Refuses a directory that holds something.
+pub(super) fn refuse_occupied(dir: &Path) -> Result<(), BootstrapError> {
+    let mut entries = match std::fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(file(dir))?,
+    };
+    match entries.next() {
+        None => Ok(()),
+        Some(entry) => Err(BootstrapError::NotEmpty {
+            dir: dir.into(),
+            found: entry.map_or_else(|e| e.to_string(), |e| e.file_name().to_string_lossy().into_owned()),
+        }),
+    }
+}
+
+/// Makes the keys of access tokens and JWT-SVIDs.
+pub(super) fn make_named_keys(
+    state: &StateDir,
+    unlock: &[u8],
+    entropy: &Entropy,
+) -> Result<(), RootActError> {
+    for name in ["token", "jwt-svid"] {
+        let key = new_key()?;
+        let file = KeyFile::at(state.key(name));
+        file.create(key.serialized_der(), unlock, Strength::Generated, entropy)?;
+    }
+    Ok(())
 }
 
 fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> BootstrapError {

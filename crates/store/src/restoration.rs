@@ -274,7 +274,8 @@ fn go_on(
     let event = |kind| {
         Event::new(kind, now).machine(machine.id, &machine.spiffe_id).serial(met.serial).source(source)
     };
-    let newest = met.validity.not_after() > machine.not_after;
+    // Certificates count seconds: two steps of one second cannot be told apart.
+    let newest = met.validity.not_after() >= machine.not_after;
     let told = event(if newest { "lineage.continued" } else { "machine.held" });
     events::append(tx, told.text("lineage", met.lineage))?;
     if !newest {
