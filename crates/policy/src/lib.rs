@@ -54,7 +54,7 @@ pub use decision::Decision;
 pub use diff::{Change, diff};
 pub use error::{PolicyError, Problem};
 pub use explain::{ExplainedRule, Explanation, explain};
-pub use permission::{Permission, PermissionError};
+pub use permission::{Permission, PermissionError, PermissionLiteral};
 pub use policy::Policy;
 pub use rule::{RuleKind, RuleRef};
 pub use standing::Standing;

@@ -25,6 +25,70 @@ pub struct Permission {
     text: Arc<str>,
 }
 
+/// A permission as it stands in a program: judged when that is compiled.
+///
+/// ```
+/// use countersign_policy::{Permission, PermissionLiteral};
+///
+/// const READ: PermissionLiteral = PermissionLiteral::new("ledger:read");
+/// assert_eq!(Permission::from(READ).action(), "read");
+/// ```
+///
+/// ```compile_fail,E0080
+/// const READ: countersign_policy::PermissionLiteral = countersign_policy::PermissionLiteral::new("ledger:*");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PermissionLiteral(&'static str);
+
+impl PermissionLiteral {
+    /// The permission of this text; for constants, where a text that is none does not compile.
+    ///
+    /// # Panics
+    /// At run time, when it is not a constant and the text is no permission. Parse a [`Permission`] there.
+    #[must_use]
+    pub const fn new(text: &'static str) -> Self {
+        assert!(is_permission(text.as_bytes()), "expected service:action such as ledger:read");
+        Self(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl From<PermissionLiteral> for Permission {
+    fn from(literal: PermissionLiteral) -> Self {
+        Self::assertion(literal.0)
+    }
+}
+
+impl fmt::Display for PermissionLiteral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.0)
+    }
+}
+
+/// What [`Permission::from_str`] asks, for the compiler: two or more parts, each of at least one allowed character.
+const fn is_permission(mut text: &[u8]) -> bool {
+    let (mut colons, mut part_is_empty) = (0_usize, true);
+    while let [octet, rest @ ..] = text {
+        match *octet {
+            b':' if part_is_empty => return false,
+            b':' => {
+                part_is_empty = true;
+                colons += 1;
+            }
+            b'.' | b'-' | b'_' => part_is_empty = false,
+            other if other.is_ascii_alphanumeric() => part_is_empty = false,
+            _ => return false,
+        }
+        text = rest;
+    }
+    colons > 0 && !part_is_empty
+}
+
 /// Why a text is not a permission.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -159,5 +223,18 @@ impl fmt::Display for Permission {
 impl fmt::Debug for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Permission({})", self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_compiler_and_the_parser_agree_on_what_a_permission_is(text in "[a-c:*{}. é-]{0,8}") {
+            prop_assert_eq!(is_permission(text.as_bytes()), text.parse::<Permission>().is_ok(), "{}", text);
+        }
     }
 }

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::clock::SystemClock;
+use crate::outcome;
 use crate::own::{OwnIdentity, SetupError};
 use crate::peer::VerifiedPeer;
 use crate::pinned::Pin;
@@ -264,6 +265,7 @@ impl ServerCertVerifier for ServerDoor {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let verdict = self.judge(&chain);
+        outcome::authentication(&verdict);
         let answer = verdict.as_ref().map(|_| ServerCertVerified::assertion()).map_err(Refusal::to_tls);
         verdict::leave(verdict);
         answer

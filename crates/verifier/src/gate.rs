@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use countersign_identity::{Clock, Timestamp};
-use countersign_policy::{Decision, Permission, Policy, Standing};
+use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, Standing};
 
+use crate::outcome;
 use crate::peer::VerifiedPeer;
 
 /// Answers what verified peers may do. Default deny: an identity without a grant may do nothing.
@@ -60,8 +61,27 @@ impl Gate {
     /// Resolves and asks in one, for a peer with a single question.
     #[must_use]
     pub fn authorize(&self, peer: &VerifiedPeer, permission: &Permission) -> Decision {
+        let decision = self.decide(peer, permission);
+        outcome::authorization(peer, &decision, None, None);
+        decision
+    }
+
+    /// The same, said to nobody.
+    pub(crate) fn decide(&self, peer: &VerifiedPeer, permission: &Permission) -> Decision {
         let now = self.clock.now();
         decide(&self.resolve(peer, now), peer, permission, now)
+    }
+
+    /// Those of a service's permissions that the policy does not declare, so that nobody can hold them: spelling
+    /// mistakes, there or here. Asked at the start, once the policy is there; each is said in the log.
+    #[must_use]
+    pub fn unknown(&self, permissions: &[PermissionLiteral]) -> Vec<PermissionLiteral> {
+        let unknown = permissions.iter().copied().filter(|literal| !self.knows(&Permission::from(*literal)));
+        let unknown: Vec<_> = unknown.collect();
+        for permission in &unknown {
+            tracing::warn!(%permission, "no service of the policy declares this permission, so nobody can hold it");
+        }
+        unknown
     }
 
     /// Whether the policy declares this permission at all: one it does not is a spelling mistake.
@@ -87,6 +107,13 @@ impl Admitted {
     /// A set lookup; permissions are resolved again only when the policy was replaced or one of its times has come.
     #[must_use]
     pub fn authorize(&self, permission: &Permission) -> Decision {
+        let decision = self.decide(permission);
+        outcome::authorization(&self.0.peer, &decision, None, None);
+        decision
+    }
+
+    /// The same, said to nobody.
+    pub(crate) fn decide(&self, permission: &Permission) -> Decision {
         let Resolved { gate, peer, standing } = &*self.0;
         let now = gate.clock.now();
         let held = standing.load();

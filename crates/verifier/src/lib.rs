@@ -64,6 +64,7 @@ mod key;
 mod leaf;
 mod live;
 mod name;
+mod outcome;
 mod own;
 mod path;
 mod peer;
@@ -85,12 +86,13 @@ mod svid;
 mod time;
 mod tls;
 mod trust;
+mod typed;
 mod verdict;
 mod vigil;
 
 pub use arc_swap::ArcSwap;
 pub use countersign_identity::{Clock, IdPattern, SpiffeId, Timestamp, TrustBundle, TrustDomain};
-pub use countersign_policy::{Decision, Permission, Policy, PolicyError, PolicyVersion};
+pub use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, PolicyError, PolicyVersion};
 
 pub use client::{ClientBuilder, ClientConnector, ClientSettings, ConnectError};
 pub use clock::SystemClock;
@@ -112,8 +114,8 @@ pub use revocation::{Inquiry, Revocation, Standing};
 pub use rule::{DangerousRules, PeerRule};
 #[cfg(feature = "axum")]
 pub use serve::{
-    Admission, Arrival, Limits, PeerRequired, Require, Required, Wire, axum_serve, axum_serve_gated,
-    serve_connections,
+    Admission, Allowed, Arrival, Limits, NotAllowed, PeerRequired, Require, Required, Wire, axum_serve,
+    axum_serve_gated, serve_connections,
 };
 pub use server::{AcceptError, HANDSHAKE_TIMEOUT, ServerAcceptor, ServerBuilder, ServerSettings};
 pub use snapshot::{
@@ -129,4 +131,5 @@ pub use source::{CaAddress, CaAddressError};
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};
+pub use typed::NamedPermission;
 pub use vigil::{OnLoss, Vigil};

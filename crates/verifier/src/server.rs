@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::clock::SystemClock;
+use crate::outcome;
 use crate::own::{OwnIdentity, SetupError};
 use crate::peer::VerifiedPeer;
 use crate::provider::{Possession, provider};
@@ -338,6 +339,7 @@ impl ClientCertVerifier for StrictDoor {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let verdict = self.judge(&chain);
+        outcome::authentication(&verdict);
         let answer = verdict.as_ref().map(|_| ClientCertVerified::assertion()).map_err(Refusal::to_tls);
         verdict::leave(verdict);
         answer

@@ -47,7 +47,7 @@ pub(super) fn service<C: Clone + Send + Sync + 'static>(
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(wire);
         let mut router = router.clone();
-        let refused = lost.answer();
+        let refused = lost.answer(request.uri().path());
         async move {
             match refused {
                 Some(refused) => Ok(refused),

@@ -50,10 +50,19 @@ impl IntoResponse for PeerRequired {
 
 /// A problem document (RFC 9457). `code` and `detail` must hold nothing that JSON would escape.
 pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
+    document(status, code, detail, "")
+}
+
+/// The same with a reference to the line in the service's log that says more.
+pub(super) fn problem_with(status: StatusCode, code: &str, detail: &str, reference: &str) -> Response {
+    document(status, code, detail, &format!(r#","reference":"{reference}""#))
+}
+
+fn document(status: StatusCode, code: &str, detail: &str, more: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let number = status.as_u16();
     let body = format!(
-        r#"{{"type":"about:blank","title":"{title}","status":{number},"code":"{code}","detail":"{detail}"}}"#
+        r#"{{"type":"about:blank","title":"{title}","status":{number},"code":"{code}","detail":"{detail}"{more}}}"#
     );
     (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
 }

@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::extract::problem;
+use super::extract::problem_with;
+use crate::outcome::{self, Reference};
 use crate::refusal::Refusal;
 use crate::vigil::{OnLoss, Vigil};
 
@@ -61,13 +62,15 @@ impl Guard {
 
 impl Lost {
     /// The answer to a request of a peer that was lost.
-    pub(super) fn answer(&self) -> Option<Response> {
+    pub(super) fn answer(&self, path: &str) -> Option<Response> {
         let refusal = self.0.get()?;
         let status = match refusal {
             Refusal::Stale { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::UNAUTHORIZED,
         };
         let detail = "the certificate of this connection is not good any more: connect anew";
-        Some(problem(status, refusal.code(), detail))
+        let reference = Reference::new();
+        outcome::lost(refusal, path, reference);
+        Some(problem_with(status, refusal.code(), detail, &reference.to_string()))
     }
 }

@@ -1,5 +1,6 @@
 //! The accept loop: limits, handshakes, and HTTP connections that know their peer.
 
+mod allowed;
 mod arrival;
 mod connection;
 mod extract;
@@ -29,6 +30,7 @@ use connection::Bounds;
 use guard::Guard;
 use sources::{Place, Sources};
 
+pub use allowed::{Allowed, NotAllowed};
 pub use arrival::{Admission, Arrival, Wire};
 pub use extract::PeerRequired;
 pub use limits::Limits;

@@ -5,14 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use countersign_policy::Permission;
 use tower::{Layer, Service};
 
-use super::extract::{PeerRequired, problem};
-use crate::gate::{Admitted, Gate};
-use crate::peer::VerifiedPeer;
+use super::allowed::{NotAllowed, ask};
+use crate::gate::Gate;
 
 /// Lets only those requests through whose peer holds a permission; made by [`Gate::require`].
 #[derive(Clone, Debug)]
@@ -51,18 +49,10 @@ impl Gate {
 impl Require {
     /// The answer to a request that may not pass.
     fn refuse(&self, request: &Request) -> Option<Response> {
-        let extensions = request.extensions();
-        let decision = match (extensions.get::<Admitted>(), extensions.get::<VerifiedPeer>()) {
-            (Some(admitted), _) => admitted.authorize(&self.permission),
-            (None, Some(peer)) => self.gate.authorize(peer, &self.permission),
-            (None, None) => return Some(PeerRequired.into_response()),
-        };
-        if decision.allowed {
-            return None;
-        }
-        tracing::info!(path = request.uri().path(), %decision, "refused");
-        let detail = format!("this needs the permission {}", self.permission);
-        Some(problem(StatusCode::FORBIDDEN, "permission_denied", &detail))
+        let gate = Some(&self.gate);
+        ask(request.extensions(), gate, &self.permission, request.uri().path())
+            .err()
+            .map(NotAllowed::into_response)
     }
 }
 

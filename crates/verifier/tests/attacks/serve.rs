@@ -9,8 +9,8 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use countersign_testkit::noon;
 use countersign_verifier::{
-    Admission, Arrival, ClientConnector, FrontDoor, Limits, PeerRule, Presented, Refusal, VerifiedPeer, Wire,
-    axum_serve, axum_serve_gated, serve_connections,
+    Admission, Allowed, Arrival, ClientConnector, FrontDoor, Limits, NamedPermission, PeerRule, Presented,
+    Refusal, VerifiedPeer, Wire, axum_serve, axum_serve_gated, serve_connections,
 };
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
@@ -267,4 +267,27 @@ async fn a_route_that_requires_a_permission_refuses_who_lacks_it() {
     let answer = ask(&mut refused).await.expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     assert!(answer.contains(r#""code":"permission_denied""#) && answer.contains("ledger:write"), "{answer}");
+}
+
+countersign_verifier::permissions! {
+    mod asked = "ledger" { Read = "read", Erase = "erase" }
+}
+
+#[tokio::test]
+async fn without_a_gate_nobody_is_allowed_anything() {
+    let world = World::new();
+    let acceptor = world.server(only(PAYMENTS)).build().expect("a server");
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = listener.local_addr().expect("an address");
+    let router = Router::new().route("/who", get(|_: Allowed<asked::Read>| async { "welcome" }));
+    tokio::spawn(axum_serve(listener, acceptor, router, std::future::pending()));
+    let mut stream = open(&world.client(PAYMENTS).build().expect("a client"), addr).await;
+    let answer = ask(&mut stream).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[test]
+fn a_permission_no_policy_declares_is_told_at_the_start() {
+    let gate = crate::gate::gate(&World::new());
+    assert_eq!(gate.unknown(asked::ALL), [<asked::Erase as NamedPermission>::LITERAL]);
 }

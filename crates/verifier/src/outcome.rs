@@ -1,0 +1,70 @@
+//! Outcomes: who was let in and who may what, each said to `tracing` under one target.
+//!
+//! Allowed is `DEBUG`, refused is `INFO`: a service that is asked much chooses by its subscriber what it keeps. A refusal
+//! that is answered carries a reference to its line here, and says nothing else: details are for the service, not for the
+//! peer.
+
+use std::fmt;
+
+use countersign_identity::hex;
+use countersign_policy::Decision;
+
+use crate::peer::VerifiedPeer;
+use crate::provider::provider;
+use crate::refusal::Refusal;
+
+/// The target of every outcome.
+const TARGET: &str = "countersign::outcome";
+
+/// What a refused peer may tell its operator, so that the line in our log is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference([u8; 6]);
+
+impl Reference {
+    pub(crate) fn new() -> Self {
+        let mut octets = [0; 6];
+        // Two outcomes of the same reference are an annoyance, no danger.
+        let _ = provider().secure_random.fill(&mut octets);
+        Self(octets)
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&hex::encode(&self.0))
+    }
+}
+
+/// Says whether a peer was who it said.
+pub(crate) fn authentication(verdict: &Result<VerifiedPeer, Refusal>) {
+    match verdict {
+        Ok(peer) => tracing::debug!(target: TARGET, peer = %peer.spiffe_id(), serial = peer.serial_hex(),
+            until = %peer.not_after(), "authenticated"),
+        Err(refusal) => {
+            tracing::info!(target: TARGET, code = refusal.code(), reason = %refusal, "not authenticated")
+        }
+    }
+}
+
+/// Says what a peer may; `path` and `reference` where a request was answered.
+pub(crate) fn authorization(
+    peer: &VerifiedPeer,
+    decision: &Decision,
+    path: Option<&str>,
+    reference: Option<Reference>,
+) {
+    let (peer, path) = (peer.spiffe_id(), path.unwrap_or_default());
+    if decision.allowed {
+        return tracing::debug!(target: TARGET, %peer, permission = %decision.permission, path,
+            policy = decision.version.short(), "allowed");
+    }
+    let reference = reference.map(|reference| reference.to_string());
+    tracing::info!(target: TARGET, %peer, permission = %decision.permission, path, reference, why = %decision,
+        "not allowed");
+}
+
+/// Says that a request came over a connection whose peer no longer stands.
+#[cfg(feature = "axum")]
+pub(crate) fn lost(refusal: &Refusal, path: &str, reference: Reference) {
+    tracing::info!(target: TARGET, code = refusal.code(), reason = %refusal, path, %reference, "refused since lost");
+}
