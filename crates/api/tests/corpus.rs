@@ -1,5 +1,7 @@
 //! The fuzz corpus as a plain test: what a fuzzer began from or once found stays tried.
 
+#![expect(clippy::expect_used, reason = "tests: a panic says what does not hold")]
+
 #[path = "../fuzz/targets.rs"]
 pub mod targets;
 

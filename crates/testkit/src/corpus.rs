@@ -19,8 +19,9 @@ pub fn replay(package: &str, targets: &[Target]) {
         let seeds = fuzz.join("corpus").join(name);
         for seed in std::fs::read_dir(seeds).expect("a folder of seeds") {
             let seed = seed.expect("a seed").path();
-            println!("{}", seed.display());
-            run(&std::fs::read(seed).expect("a readable seed"));
+            let octets = std::fs::read(&seed).expect("a readable seed");
+            let held = std::panic::catch_unwind(|| run(&octets));
+            assert!(held.is_ok(), "{} breaks a promise of its target", seed.display());
         }
     }
 }
