@@ -30,6 +30,7 @@ mod program;
 mod regressions;
 mod renewals;
 mod requests;
+mod restoration;
 mod secrets;
 mod services;
 mod trust;
