@@ -72,7 +72,7 @@ fn task(kind: Kind, machines: usize, renewals: usize, policies: usize) -> Task {
 /// Runs the matrix, and once more on disks that cuts have left.
 fn findings(task: &Task, depth: Depth, again: usize) -> Option<Findings> {
     let strace = strace()?;
-    let found = Matrix { strace, depth }.run(task, again);
+    let found = Matrix { strace, depth, around: &[] }.run(task, again);
     eprintln!("{}: {found}", task.kind.name());
     Some(found)
 }
@@ -95,9 +95,13 @@ fn fjall_keeps_what_was_acknowledged_whatever_the_power_cut_leaves() {
 
 #[test]
 fn fjall_keeps_it_when_its_journal_is_changed_for_a_new_one() {
-    let depth = if whole() { Depth { cuts: 160, random: 2 } } else { Depth { cuts: 3, random: 0 } };
-    let Some(found) = findings(&task(Kind::FjallAtLength, 1, 1, 1_100), depth, 0) else { return };
+    let depth = if whole() { Depth { cuts: 160, random: 2 } } else { Depth { cuts: 6, random: 0 } };
+    let Some(strace) = strace() else { return };
+    let matrix = Matrix { strace, depth, around: &["1.jnl", "0.jnl"] };
+    let found = matrix.run(&task(Kind::FjallAtLength, 1, 1, 1_600), 0);
+    eprintln!("{found}");
     assert!(found.guilty.is_empty() && found.refused.is_empty(), "{found}");
+    assert!(found.marks >= 3, "a journal was made, another after it, and the first one left: {found}");
 }
 
 #[test]

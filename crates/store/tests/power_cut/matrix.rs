@@ -43,6 +43,8 @@ pub(crate) struct Findings {
     pub(crate) images: usize,
     /// Those that lack something that was written.
     pub(crate) lossy: usize,
+    /// How often a file came or went around which the trace was to be cut.
+    pub(crate) marks: usize,
     /// Commands acknowledged in the traces.
     pub(crate) acknowledged: usize,
     /// Some of those that did not open, and why.
@@ -53,7 +55,7 @@ pub(crate) struct Findings {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { syncs, cuts, images, lossy, acknowledged, refused, guilty } = self;
+        let Self { syncs, cuts, images, lossy, acknowledged, refused, guilty, .. } = self;
         write!(
             f,
             "{acknowledged} commands acknowledged, {syncs} syncs, {cuts} cuts, {images} disks opened ({lossy} of them \
@@ -71,6 +73,7 @@ impl Findings {
         self.cuts += more.cuts;
         self.images += more.images;
         self.lossy += more.lossy;
+        self.marks += more.marks;
         self.acknowledged += more.acknowledged;
         self.refused.extend(more.refused);
         self.guilty.extend(more.guilty);
@@ -89,7 +92,12 @@ struct Remainder {
 pub(crate) struct Matrix {
     pub(crate) strace: PathBuf,
     pub(crate) depth: Depth,
+    /// Files around whose coming and going alone it cuts; none for cuts everywhere.
+    pub(crate) around: &'static [&'static str],
 }
+
+/// Steps before and after the moment at which such a file comes or goes.
+const AROUND: usize = 12;
 
 /// One trace with what came before it.
 struct Run<'a> {
@@ -151,6 +159,7 @@ impl Matrix {
         let mut findings = findings.into_inner().unwrap();
         let (disk, promised) = run.replay(run.steps.len());
         findings.syncs = disk.syncs;
+        findings.marks = run.steps.iter().filter(|step| self.is_mark(step)).count();
         findings.acknowledged = promised.acknowledged() - run.promised.acknowledged();
         findings
     }
@@ -165,9 +174,18 @@ impl Matrix {
             .filter(|n| matches!(run.steps[*n], Step::SyncEnds { .. }))
             .flat_map(|n| [n, n + 1])
             .collect();
+        let marks: Vec<usize> = (0..run.steps.len()).filter(|n| self.is_mark(&run.steps[*n])).collect();
+        let near = |n: &usize| self.around.is_empty() || marks.iter().any(|mark| mark.abs_diff(*n) <= AROUND);
+        let (changing, syncs): (Vec<_>, Vec<_>) =
+            (changing.into_iter().filter(near).collect(), syncs.into_iter().filter(near).collect());
         let mut chosen: BTreeSet<usize> = spread(&syncs, self.depth.cuts.div_ceil(2)).collect();
         chosen.extend(spread(&changing, self.depth.cuts / 2));
         chosen.into_iter().collect()
+    }
+
+    fn is_mark(&self, step: &Step) -> bool {
+        let (Step::Open { path, create: true, .. } | Step::Remove(path)) = step else { return false };
+        path.file_name().is_some_and(|name| self.around.iter().any(|mark| name == *mark))
     }
 
     fn work(&self, run: &Run<'_>, moments: &[usize], next: &AtomicUsize, worker: usize) -> Findings {
