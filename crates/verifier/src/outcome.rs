@@ -10,7 +10,6 @@ use countersign_identity::hex;
 use countersign_policy::Decision;
 
 use crate::peer::VerifiedPeer;
-use crate::provider::provider;
 use crate::refusal::Refusal;
 
 /// The target of every outcome.
@@ -20,11 +19,12 @@ const TARGET: &str = "countersign::outcome";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reference([u8; 6]);
 
+#[cfg(feature = "axum")]
 impl Reference {
     pub(crate) fn new() -> Self {
         let mut octets = [0; 6];
         // Two outcomes of the same reference are an annoyance, no danger.
-        let _ = provider().secure_random.fill(&mut octets);
+        let _ = crate::provider().secure_random.fill(&mut octets);
         Self(octets)
     }
 }
