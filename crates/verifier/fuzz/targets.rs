@@ -1,5 +1,6 @@
 //! What must hold of any certificates and revocation lists that strangers show.
 
+use std::slice;
 use std::sync::Arc;
 
 use countersign_identity::{KeyHash, ManualClock, Serial, Timestamp, TrustBundle, TrustDomain};
@@ -31,13 +32,13 @@ const GENUINE: [&[u8]; 4] = [
 pub fn certificate(octets: &[u8]) {
     let der = CertificateDer::from(octets);
     let known = verifier(provider()).with_live_set(Arc::new(KnowsAll));
-    if let Ok(peer) = known.verify(&[der.clone()], Usage::Client) {
+    if let Ok(peer) = known.verify(slice::from_ref(&der), Usage::Client) {
         is_a_leaf_of_ours(&peer);
     }
     let bundle = TrustBundle::new(trust_domain(), vec![octets.to_vec()]);
     if TrustStore::new([bundle]).is_ok() {
         assert!(
-            known.verify(&[der.clone()], Usage::Client).is_err(),
+            known.verify(slice::from_ref(&der), Usage::Client).is_err(),
             "no certificate is root and leaf at once"
         );
     }
