@@ -3,10 +3,13 @@
 use std::slice;
 use std::sync::Arc;
 
-use countersign_identity::{KeyHash, ManualClock, Serial, Timestamp, TrustBundle, TrustDomain};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use countersign_identity::{KeyHash, ManualClock, Serial, Timestamp, TrustBundle, TrustDomain, hex};
 use countersign_verifier::{
-    CrlStore, FrontDoor, LiveSet, PathVerifier, Presented, SvidVerifier, TrustStore, Usage, VerifiedPeer,
-    bundle_from_pem, certificates_from_pem, crls_from_pem, provider,
+    CrlStore, FrontDoor, HardLimit, LiveSet, Parts, PathVerifier, Presented, SnapshotFile, SvidVerifier,
+    TrustStore, Trusted, Usage, VerifiedPeer, bundle_from_jwks, bundle_from_pem, certificates_from_pem,
+    crls_from_pem, provider,
 };
 use rustls::SignatureScheme;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -14,11 +17,17 @@ use rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, InvalidSignature,
     SignatureVerificationAlgorithm, alg_id,
 };
+use sha2::{Digest as _, Sha256};
 
 const NOON: Timestamp = Timestamp::from_unix(1_795_435_200);
 const ROOT: &[u8] = include_bytes!("fixtures/root.der");
 const ISSUER: &[u8] = include_bytes!("fixtures/issuer.der");
 const REVOKED: &[u8] = include_bytes!("fixtures/revoked.der");
+
+/// The root of the snapshots, the header of one of them, and its roots document.
+const TRUST_ROOT: &[u8] = include_bytes!("fixtures/trust_root.der");
+const TRUST_HEADER: &str = include_str!("fixtures/trust_header");
+const TRUST_ROOTS: &str = include_str!("fixtures/trust_roots.json");
 
 /// Every leaf that the issuer has signed and that is good but for revocation.
 const GENUINE: [&[u8]; 4] = [
@@ -98,6 +107,69 @@ pub fn pem(octets: &[u8]) {
     if let Ok(lists) = crls_from_pem(octets) {
         let _ = CrlStore::load(&lists, &[ISSUER.into()], &provider(), NOON);
     }
+}
+
+/// A trust snapshot in one file. With real signatures only what was signed passes; with signatures that all count,
+/// whatever passes can be judged again and never goes backwards.
+pub fn trust_snapshot(octets: &[u8]) {
+    let Ok(file) = SnapshotFile::read(octets) else { return };
+    for provider in [provider(), any_signature()] {
+        let Ok(judged) = trusted().judge(file.jws(), NOON, &provider) else { continue };
+        let Ok(snapshot) = judged.complete(None, file.parts(), &provider) else { continue };
+        assert!(snapshot.trusted().judge(file.jws(), NOON, &provider).is_ok(), "the same again");
+        let missing = snapshot.trusted().judge(file.jws(), NOON, &provider);
+        assert_eq!(missing.map(|same| same.missing(Some(&snapshot)).len()), Ok(0));
+        let _ = TrustStore::default().adopt(&snapshot, HardLimit::default());
+    }
+    if let Ok(judged) = trusted().judge(file.jws(), NOON, &provider())
+        && let Ok(snapshot) = judged.complete(None, file.parts(), &provider())
+    {
+        assert_eq!(snapshot.bundle().roots(), [TRUST_ROOT.to_vec()]);
+        assert_eq!((snapshot.epoch(), snapshot.issued()), (1, NOON));
+    }
+}
+
+/// One part, in every place of a snapshot that is otherwise good.
+pub fn trust_part(octets: &[u8]) {
+    let sha256: [u8; 32] = Sha256::digest(octets).into();
+    let named = |octets: &[u8]| {
+        let sha256 = hex::encode(&Sha256::digest(octets));
+        format!(r#"{{"sha256":"{sha256}","size":{}}}"#, octets.len())
+    };
+    const NOTHING: [&[u8]; 4] = [br#"{"issuers":[]}"#, b"{}", b"version = 1\n", br#"{"keys":[]}"#];
+    for place in 0..NOTHING.len() {
+        let mut parts: Parts =
+            NOTHING.iter().map(|part| (Sha256::digest(part).into(), part.to_vec())).collect();
+        parts.insert(sha256, octets.to_vec());
+        let part = |at: usize, nothing: &[u8]| named(if at == place { octets } else { nothing });
+        let [issuers, revoked, policy, token_keys] = NOTHING;
+        let payload = format!(
+            r#"{{"trust_domain":"prod.example","epoch":1,"sequence":1,"issued":"{NOON}","expires":"{NOON}",
+            "refresh_hint":60,"roots":[{TRUST_ROOTS}],"issuers":{},"revoked":[{}],"policy":{},"token_keys":{}}}"#,
+            part(0, issuers),
+            part(1, revoked),
+            part(2, policy),
+            part(3, token_keys)
+        );
+        let jws =
+            [TRUST_HEADER, &URL_SAFE_NO_PAD.encode(payload), &URL_SAFE_NO_PAD.encode([1; 64])].join(".");
+        let judged = trusted().judge(jws.as_bytes(), NOON, &any_signature()).expect("only a part is odd");
+        if let Ok(snapshot) = judged.complete(None, &parts, &any_signature()) {
+            assert_eq!(snapshot.heap_octets(), snapshot.revoked_serials() * 24);
+            let _ = (snapshot.policy().is_ok(), snapshot.revokes_token("t"), snapshot.revokes_api_key("k"));
+        }
+    }
+}
+
+/// A bundle of another trust domain.
+pub fn jwks(octets: &[u8]) {
+    if let Ok(bundle) = bundle_from_jwks(trust_domain(), octets) {
+        let _ = TrustStore::new([bundle]);
+    }
+}
+
+fn trusted() -> Trusted {
+    Trusted::anchored(TrustBundle::new(trust_domain(), vec![TRUST_ROOT.to_vec()]))
 }
 
 fn is_a_leaf_of_ours(peer: &VerifiedPeer) {

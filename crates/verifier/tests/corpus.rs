@@ -11,7 +11,10 @@ fn every_seed_of_the_fuzz_corpus_holds() {
         ("certificate", targets::certificate),
         ("client_chain", targets::client_chain),
         ("crl", targets::crl),
+        ("jwks", targets::jwks),
         ("pem", targets::pem),
+        ("trust_part", targets::trust_part),
+        ("trust_snapshot", targets::trust_snapshot),
     ];
     countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
 }
