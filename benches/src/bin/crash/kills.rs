@@ -2,6 +2,7 @@
 
 use std::{
     fmt, fs,
+    io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -150,6 +151,11 @@ impl Run {
             }
             left -= share;
             let (receipts, dump) = self.look().await?;
+            let (done, held) = (self.options.kills - left, receipts.held.len());
+            writeln!(
+                std::io::stderr(),
+                "{done} kills, {held} certificates acknowledged: nothing lost, nothing twice"
+            )?;
             if left == 0 {
                 self.report.planted = planted(&receipts, &dump)?;
             }
