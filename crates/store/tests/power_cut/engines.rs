@@ -87,7 +87,7 @@ impl FromStr for Kind {
     }
 }
 
-/// The planted fault of the brief: an engine that says "durable" and never asks the disk.
+/// The plainest fault: an engine that says "durable" and never asks the disk.
 #[derive(Debug)]
 struct Forgetful(FjallEngine);
 

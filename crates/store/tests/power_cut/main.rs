@@ -86,8 +86,8 @@ fn acquitted(found: &Findings) {
 
 #[test]
 fn fjall_keeps_what_was_acknowledged_whatever_the_power_cut_leaves() {
-    let (depth, machines) = if whole() { (Depth::ALL, 24) } else { (Depth { cuts: 90, random: 1 }, 6) };
-    let Some(found) = findings(&task(Kind::Fjall, machines, 3, 6), depth, if whole() { 3 } else { 1 }) else {
+    let (depth, machines) = if whole() { (Depth::ALL, 8) } else { (Depth { cuts: 90, random: 1 }, 6) };
+    let Some(found) = findings(&task(Kind::Fjall, machines, 3, 6), depth, if whole() { 2 } else { 1 }) else {
         return;
     };
     acquitted(&found);

@@ -29,7 +29,7 @@ pub(crate) struct Depth {
 }
 
 impl Depth {
-    pub(crate) const ALL: Self = Self { cuts: usize::MAX, random: 6 };
+    pub(crate) const ALL: Self = Self { cuts: usize::MAX, random: 3 };
 }
 
 /// What was found.
