@@ -48,7 +48,7 @@ pub(super) async fn snapshot(
 ) -> Result<Response, Failure> {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let Some(after) = query.number()? else {
-        let snapshot = ca.trust().ok_or_else(unavailable)?;
+        let snapshot = ca.trust_now().await.ok_or_else(unavailable)?;
         let same = known.is_some_and(|known| names(known, snapshot.etag()));
         return Ok(if same { unchanged(&snapshot) } else { shown(&snapshot) });
     };
@@ -88,7 +88,7 @@ pub(super) async fn part(
 
 /// `GET /v1/admin/trust`
 pub(super) async fn file(State(ca): State<Arc<Ca>>) -> Result<Json<TrustFile>, Failure> {
-    Ok(Json(ca.trust().ok_or_else(unavailable)?.file()))
+    Ok(Json(ca.trust_now().await.ok_or_else(unavailable)?.file()))
 }
 
 /// Lets in whoever has a live certificate of the trust domain: policy and identities are a map for an attacker (DESIGN §4).

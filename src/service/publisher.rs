@@ -31,6 +31,8 @@ const NO_KEYS: &str = "{\"keys\":[]}";
 const PAGE: usize = 4096;
 /// Between two snapshots, at least: what comes in between goes out together.
 const PACE: Duration = Duration::from_millis(20);
+/// How long a reader waits for a snapshot that is just being made; a full list takes a fraction of it.
+const CATCH_UP: Duration = Duration::from_secs(2);
 /// How often the age of the snapshot is looked at, and what failed is tried again.
 const TURN: Duration = Duration::from_secs(20);
 
@@ -72,6 +74,16 @@ impl Ca {
     #[must_use]
     pub fn trust(&self) -> Option<Arc<Snapshot>> {
         self.published().newest.borrow().clone()
+    }
+
+    /// The trust snapshot that shows everything that was durable when it was asked for: who has revoked something and asks
+    /// next finds it. Only if it cannot be made in time, the one before.
+    pub async fn trust_now(&self) -> Option<Arc<Snapshot>> {
+        let durable = *self.book().trust_sequence().borrow();
+        match self.trust() {
+            Some(snapshot) if snapshot.sequence() < durable => self.trust_after(durable - 1, CATCH_UP).await,
+            newest => newest,
+        }
     }
 
     /// The trust snapshot, as soon as its sequence is greater than `after`; after `patience`, or when the CA stops, the one
@@ -121,6 +133,8 @@ pub struct Publisher {
     known: Option<u64>,
     policy: Option<([u8; 32], Arc<Part>)>,
     shelf: Shelf,
+    /// The moment before which ended lines were last looked for (Unix seconds).
+    forgotten: i64,
 }
 
 impl Publisher {
@@ -200,7 +214,11 @@ impl Publisher {
     fn read(&mut self, ca: &Ca) -> Result<Content, Refused> {
         let roots = ca.roots_documents()?;
         let state = self.follow(ca)?;
-        self.list.forget_ended(Timestamp::from_unix(ca.published().ended.load(Ordering::Relaxed)));
+        let ended = ca.published().ended.load(Ordering::Relaxed);
+        // Looking through all lines takes as long as publishing a revocation: once for each sweep of the book is enough.
+        if std::mem::replace(&mut self.forgotten, ended) != ended {
+            self.list.forget_ended(Timestamp::from_unix(ended));
+        }
         let (issuers, ids) = issuers(&state.issuers, ca.now());
         Ok(Content {
             sequence: state.sequence,

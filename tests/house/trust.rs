@@ -424,3 +424,16 @@ fn a_file_carries_the_snapshot_with_all_its_parts() {
     assert_eq!(newest.payload.revoked.len(), 1);
     assert!(id("/reader").starts_with("spiffe://"));
 }
+
+#[test]
+fn whoever_revokes_and_then_reads_finds_it() {
+    let ca = Ca::start();
+    let reader = Machine::enrolled(&ca, "/reader");
+    for n in 0..5 {
+        let machine = Machine::enrolled(&ca, &format!("/payments/{n}"));
+        let before = read(&ca, &reader).payload.sequence;
+        ca.run(&["revoke", "serial", &machine.serial()]).succeeded();
+        assert_eq!(read(&ca, &reader).payload.sequence, before + 1);
+        assert!(is_revoked(&ca, &reader, &machine));
+    }
+}
