@@ -19,7 +19,8 @@ use super::{
 
 /// Revoke a machine, a lineage, a certificate or a key before its time.
 ///
-/// Renewal is refused from now on; services turn the holder away when its certificate ends.
+/// Renewal is refused from now on. Services that follow the CA's trust snapshots cut the holder off at
+/// once; others turn it away when its certificate ends.
 #[derive(Args, Debug)]
 pub(crate) struct RevokeArgs {
     /// What kind of thing is named.
