@@ -46,13 +46,13 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Renews over connections opened beforehand (B1, B2).
+    /// Renews over connections opened beforehand (B1, B1s, B2).
     KeepAlive {
         #[command(flatten)]
         load: load::Load,
         /// Renewals over each connection. The certificate presented stays the same one, so each but the first
         /// supersedes the one before; a CA takes at most 3 of those.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 1)]
         per_connection: usize,
     },
     /// Renews with a new connection and the newest certificate each time, as agents do (B3).
