@@ -66,9 +66,8 @@ fn journals(dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// fjall writes and syncs `version` last of all that it makes outside `keyspaces`, and before any command.
 fn is_made(dir: &Path) -> io::Result<bool> {
     match fs::read(dir.join("version")) {
-        Ok(version) => {
-            Ok(version.get(..MAGIC.len()).is_some_and(|mark| mark.iter().any(|octet| *octet != 0)))
-        }
+        // Which version it is, fjall judges.
+        Ok(version) => Ok(version.starts_with(b"FJL") && version.get(3).is_some_and(|number| *number != 0)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -91,10 +91,12 @@ fn a_book_without_its_mark_is_not_made_anew_over_its_rows() {
 
 #[test]
 fn a_book_whose_making_was_cut_short_is_made_again() {
-    let dir = tempfile::tempdir().unwrap();
-    File::create(dir.path().join("0.jnl")).unwrap().set_len(64 << 20).unwrap();
-    fs::write(dir.path().join("version"), "FJL").unwrap();
-    fs::create_dir(dir.path().join("keyspaces")).unwrap();
-    drop(Book::open(dir.path(), crate::options()).unwrap());
-    Book::open(dir.path(), crate::options()).unwrap();
+    for version in [&b""[..], b"FJL", b"FJL\0", b"\0\0\0\x03"] {
+        let dir = tempfile::tempdir().unwrap();
+        File::create(dir.path().join("0.jnl")).unwrap().set_len(64 << 20).unwrap();
+        fs::write(dir.path().join("version"), version).unwrap();
+        fs::create_dir(dir.path().join("keyspaces")).unwrap();
+        drop(Book::open(dir.path(), crate::options()).unwrap());
+        Book::open(dir.path(), crate::options()).unwrap();
+    }
 }
