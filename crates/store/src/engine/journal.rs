@@ -18,8 +18,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::StoreError;
 
+/// The version of fjall's files that is read here.
+const VERSION: u8 = 3;
+
 /// What ends each group.
-const MAGIC: [u8; 4] = *b"FJL\x03";
+const MAGIC: [u8; 4] = [b'F', b'J', b'L', VERSION];
 
 const START: u8 = 1;
 const ITEM: u8 = 2;
@@ -30,8 +33,11 @@ const CLEAR: u8 = 4;
 pub(super) fn look_over(dir: &Path) -> Result<(), StoreError> {
     let looked = || -> io::Result<Result<(), String>> {
         let mut journals = journals(dir)?;
-        if !is_made(dir)? {
-            return forget_unmade(dir, &journals);
+        match version(dir)? {
+            None => return forget_unmade(dir, &journals),
+            // Its groups may look torn to us: nothing is touched.
+            Some(number) if number != VERSION => return Err(other_version(number)),
+            Some(_) => {}
         }
         let newest = journals.pop();
         for older in &journals {
@@ -63,14 +69,21 @@ fn journals(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// fjall writes and syncs `version` last of all that it makes outside `keyspaces`, and before any command.
-fn is_made(dir: &Path) -> io::Result<bool> {
+/// The version of fjall's files, if the book was made: `version` is written and synced last of all outside `keyspaces`,
+/// and before any command.
+fn version(dir: &Path) -> io::Result<Option<u8>> {
     match fs::read(dir.join("version")) {
-        // Which version it is, fjall judges.
-        Ok(version) => Ok(version.starts_with(b"FJL") && version.get(3).is_some_and(|number| *number != 0)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Ok(mark) if mark.starts_with(b"FJL") => Ok(mark.get(3).copied().filter(|number| *number != 0)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn other_version(number: u8) -> io::Error {
+    io::Error::other(format!(
+        "found files of version {number}, expected {VERSION}: start the release that wrote them"
+    ))
 }
 
 /// Removes what a crash has left of the making of a book, if nothing was ever written to it.

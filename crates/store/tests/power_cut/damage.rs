@@ -100,3 +100,17 @@ fn a_book_whose_making_was_cut_short_is_made_again() {
         Book::open(dir.path(), crate::options()).unwrap();
     }
 }
+
+#[test]
+fn a_book_that_another_version_of_the_engine_wrote_is_refused_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = written(dir.path());
+    // Its last group looks torn; what a newer version writes would, too.
+    holed(dir.path(), ends[4] - 2000);
+    let journal = || fs::read(dir.path().join("0.jnl")).unwrap();
+    let before = journal();
+    fs::write(dir.path().join("version"), b"FJL\x04").unwrap();
+    let refusal = FjallEngine::open(dir.path()).unwrap_err();
+    assert!(refusal.to_string().contains("found files of version 4, expected 3"), "{refusal}");
+    assert!(journal() == before);
+}
