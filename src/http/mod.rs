@@ -11,6 +11,7 @@ mod machine;
 mod ops;
 mod problem;
 mod server;
+mod signals;
 mod trust;
 mod unix;
 mod visitor;

@@ -13,14 +13,16 @@ use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs::kx_group},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use super::{live_set::SignedHere, ops::Ops, public_router, unix::AdminSocket, visitor::Visitor};
+use super::{
+    live_set::SignedHere,
+    ops::Ops,
+    public_router,
+    signals::{Signal, Signals},
+    unix::AdminSocket,
+    visitor::Visitor,
+};
 use crate::{
     config::{Config, KeyExchange, Limits},
     service::{self, Ca, LogLevel, Publisher, Refused, World},
@@ -77,6 +79,7 @@ impl StartError {
 /// A CA that serves.
 #[derive(Debug)]
 pub struct Server {
+    signals: Signals,
     desk: Arc<Desk>,
     stopping: watch::Sender<bool>,
     tls: JoinHandle<io::Result<()>>,
@@ -101,6 +104,8 @@ impl Server {
     /// # Errors
     /// Names the file, address or key, and what is wrong with it.
     pub async fn start(config: Config, level: LogLevel) -> Result<Self, StartError> {
+        // First of all: whoever sees it serve may stop it.
+        let signals = Signals::watch().map_err(StartError::Signal)?;
         let world = World {
             clock: Arc::new(SystemClock),
             entropy: Entropy::system(),
@@ -121,7 +126,7 @@ impl Server {
             .map_err(|source| StartError::Listen { what: socket.display().to_string(), source })?;
         let ops = Ops::start(Arc::clone(&desk.ca), ops_listen).map_err(cannot_listen(ops_listen))?;
         tracing::info!(%listen, %ops_listen, trust_domain = %desk.ca.trust_domain(), "serving");
-        Ok(Self { desk, stopping, tls, admin, ops })
+        Ok(Self { signals, desk, stopping, tls, admin, ops })
     }
 
     /// The trust domain served.
@@ -137,23 +142,16 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, then lets requests under way finish. SIGHUP reloads.
-    ///
-    /// # Errors
-    /// When signals cannot be watched for.
-    pub async fn until_stopped(self) -> Result<(), StartError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signal)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signal)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(StartError::Signal)?;
+    pub async fn until_stopped(mut self) {
         let mut chores = tokio::time::interval(CHORES);
         loop {
             tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
-                    if let Err(error) = self.desk.reload() {
+                signal = self.signals.next() => match signal {
+                    Signal::Stop => break,
+                    Signal::Reload => if let Err(error) = self.desk.reload() {
                         tracing::error!(%error, "reload refused, nothing has changed");
-                    }
-                }
+                    },
+                },
                 _ = chores.tick() => self.desk.chores().await,
             }
         }
@@ -164,7 +162,6 @@ impl Server {
         let _ = self.tls.await;
         self.admin.stopped().await;
         self.ops.stop();
-        Ok(())
     }
 }
 
