@@ -1,11 +1,11 @@
 //! Renewing: the certificate proves who asks, the book says what they get (DESIGN §3). The old certificate
 //! grants nothing by itself.
 
-use countersign_identity::Serial;
+use countersign_identity::{KeyHash, Serial};
 use countersign_issuance::{
     Act, LedgerError, LedgerRefusal, OnClone, ProvenKey, Registration, Source, approve,
 };
-use countersign_store::{Door, LineageState, Machine, MachineStatus, Pending, Presentation, Standing};
+use countersign_store::{Door, LineageState, Machine, MachineStatus, Presentation, Standing};
 
 use super::{Ca, Granted, Refused};
 
@@ -37,16 +37,26 @@ impl Ca {
             retry_after: wait.as_secs() + 1,
         })?;
         let key = ProvenKey::from_csr(&renewal.csr, self.algorithms())?;
-        if let Some(pending) = standing.pending.as_ref().filter(|p| p.key_hash == key.key_hash())
-            && let Some(granted) = self.pending_again(&machine, pending, &registration)?
-        {
+        let new = key.key_hash();
+        if let Some(granted) = self.pending_again(&standing, &machine, new, &registration)? {
             return Ok(granted);
         }
         let profile = self.profile(&registration.profile)?;
         let keys = self.keys();
         let approved = approve(key, &registration, &profile, &self.house(&keys), self.now())?;
         let act = Act::Renew { machine: machine.id, presented: renewal.presented, source: renewal.source };
-        let issued = self.walk_corridor(approved, machine.lineage, act, &keys).await?;
+        let issued = match self.walk_corridor(approved, machine.lineage, act, &keys).await {
+            // An earlier request with this key was being signed while this one was judged.
+            Err(Refused::Ledger(LedgerError::Refused(LedgerRefusal::KeyInUse))) => {
+                let standing = self.book().standing(renewal.presented)?;
+                let given = standing.map(|now| self.pending_again(&now, &machine, new, &registration));
+                return given
+                    .transpose()?
+                    .flatten()
+                    .ok_or(LedgerError::Refused(LedgerRefusal::KeyInUse).into());
+            }
+            walked => walked?,
+        };
         self.metrics().count_issued("renew");
         tracing::debug!(machine = %machine.id, serial = %issued.serial(), "renewed");
         Ok(Granted::new(machine.id, issued.validity(), &profile, issued.der(), keys.issuer().der()))
@@ -124,10 +134,14 @@ impl Ca {
     /// Same confirmed certificate and same new key: the pending certificate again (DESIGN §3 Lineage).
     fn pending_again(
         &self,
+        standing: &Standing,
         machine: &Machine,
-        pending: &Pending,
+        key: KeyHash,
         registration: &Registration,
     ) -> Result<Option<Granted>, Refused> {
+        let Some(pending) = standing.pending.as_ref().filter(|pending| pending.key_hash == key) else {
+            return Ok(None);
+        };
         match self.book().issuance(pending.serial)? {
             Some(kept) => self.granted_before(&self.keys(), machine.id, &kept, registration),
             None => Ok(None),
