@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn found(flag: Option<&str>, variable: Option<&str>, files: &[&str]) -> Result<String, String> {
-        find(flag.map(Path::new), variable.map(PathBuf::from), |path| match path.starts_with("/root") {
+        find(flag.map(Path::new), variable.map(PathBuf::from), |path| match path.starts_with("/closed") {
             true => Err(io::ErrorKind::PermissionDenied.into()),
             false => Ok(files.iter().any(|f| path == Path::new(f))),
         })
@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn a_file_this_user_may_not_see_is_not_called_missing() {
         assert_eq!(
-            found(Some("/root/c.toml"), None, &[]).unwrap_err(),
-            "cannot look at /root/c.toml: permission denied"
+            found(Some("/closed/c.toml"), None, &[]).unwrap_err(),
+            "cannot look at /closed/c.toml: permission denied"
         );
     }
 
