@@ -46,14 +46,12 @@ impl Ca {
         let approved = approve(key, &registration, &profile, &self.house(&keys), self.now())?;
         let act = Act::Renew { machine: machine.id, presented: renewal.presented, source: renewal.source };
         let issued = match self.walk_corridor(approved, machine.lineage, act, &keys).await {
-            // An earlier request with this key was being signed while this one was judged.
-            Err(Refused::Ledger(LedgerError::Refused(LedgerRefusal::KeyInUse))) => {
-                let standing = self.book().standing(renewal.presented)?;
-                let given = standing.map(|now| self.pending_again(&now, &machine, new, &registration));
-                return given
-                    .transpose()?
-                    .flatten()
-                    .ok_or(LedgerError::Refused(LedgerRefusal::KeyInUse).into());
+            // An earlier request with this key was being signed while this one was judged. The book has found machine,
+            // registration and lineage good in the same step, before it looked at the key.
+            Err(used @ Refused::Ledger(LedgerError::Refused(LedgerRefusal::KeyInUse))) => {
+                let given = self.book().standing(renewal.presented)?;
+                let given = given.map(|now| self.pending_again(&now, &machine, new, &registration));
+                return given.transpose()?.flatten().ok_or(used);
             }
             walked => walked?,
         };

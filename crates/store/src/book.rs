@@ -18,8 +18,8 @@ use crate::{
     IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation, PolicyRecord,
     Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RootsDocument, Standing,
     StoreError, StoredEvent, Target, TrustState, Unbooked, Whom, backup, counts, events, expiry, invitations,
-    issuances, keys, lineage, machines, presentation, registrations, restoration, revocation, standing,
-    trust,
+    issuances, keys, lineage, machines, presentation, registrations, restoration, revocation, revoked_list,
+    standing, trust,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -366,7 +366,7 @@ impl Store for Book {
         after: Option<&Cursor>,
         limit: usize,
     ) -> StoreResult<Listing<RevokedSerial>> {
-        self.committer.query(|view| revocation::list(view, now, after, limit))
+        self.committer.query(|view| revoked_list::list(view, now, after, limit))
     }
 
     fn trust_state(&self, known: u64) -> StoreResult<TrustState> {

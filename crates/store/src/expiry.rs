@@ -8,10 +8,9 @@ use countersign_identity::Timestamp;
 use crate::events::{self, Event};
 use crate::issuances;
 use crate::machines::{self, Machine};
-use crate::records::Record;
-use crate::rows::{Rows, after_prefix, successor};
+use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{StoreError, invitations, keys, revocation};
+use crate::{StoreError, invitations, keys, revoked_list};
 
 /// Rows that leave in one command at most, so that it does not hold up the others.
 const SHARE: usize = 1024;
@@ -47,7 +46,7 @@ pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired
         invitations::remove(tx, hash)?;
     }
     let (machines, swept) = sweep(tx, now)?;
-    let lines = revocation::forget_ended(tx, now, SHARE)?.max(revocation::forget_changes(tx, SHARE)?);
+    let lines = revoked_list::forget_ended(tx, now, SHARE)?.max(revoked_list::forget_changes(tx, SHARE)?);
     let more = lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept;
     Ok((Expired { issuances, invitations: invitations.len(), machines }, more))
 }
@@ -68,19 +67,9 @@ fn partitions(tx: &mut Transaction<'_>, now: Timestamp) -> Result<usize, StoreEr
 /// Looks at the next machines after those looked at last; true when it has come round.
 fn sweep(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(usize, bool), StoreError> {
     let from = tx.row(keys::SWEEP)?.map_or_else(|| vec![keys::MACHINE], |key| key.to_vec());
-    let (mut looks, mut next, mut over) = (0, None, Vec::new());
-    tx.walk(&from, &after_prefix(&[keys::MACHINE]), |key, octets| {
-        let machine = Machine::read(key, octets)?;
+    let (over, next) = machines::some_from(tx, &from, SHARE, |machine| {
         let ended = machine.status.has_ended() && machine.not_after < now;
-        if ended || machine.not_after + LAPSE < now {
-            over.push(machine);
-        }
-        looks += 1;
-        if looks < SHARE {
-            return Ok(ControlFlow::Continue(()));
-        }
-        next = Some(successor(key));
-        Ok(ControlFlow::Break(()))
+        ended || machine.not_after + LAPSE < now
     })?;
     for machine in &over {
         forget(tx, machine, now)?;

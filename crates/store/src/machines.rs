@@ -9,10 +9,11 @@ use countersign_issuance::LedgerRefusal;
 use minicbor::{Decode, Encode};
 
 use crate::cursor::{Cursor, Listing};
+use crate::engine::Key;
 use crate::events::{self, Event};
 use crate::records::{Record, corrupt, plain};
 use crate::revocation::{self, Cause};
-use crate::rows::Rows;
+use crate::rows::{Rows, after_prefix, successor};
 use crate::transaction::Transaction;
 use crate::{Actor, Refusal, StoreError, counts, keys, trust};
 
@@ -224,6 +225,26 @@ pub(crate) fn list(
             Ok(Some(Machine::read(key, octets)?).filter(shown))
         }),
     }
+}
+
+/// The wanted ones of the next machines from the key `from` on, `most` of which are looked at; and where to go on.
+pub(crate) fn some_from(
+    rows: &impl Rows,
+    from: &[u8],
+    most: usize,
+    wanted: impl Fn(&Machine) -> bool,
+) -> Result<(Vec<Machine>, Option<Key>), StoreError> {
+    let (mut found, mut looks, mut next) = (Vec::new(), 0, None);
+    rows.walk(from, &after_prefix(&[keys::MACHINE]), |key, octets| {
+        found.extend(Some(Machine::read(key, octets)?).filter(&wanted));
+        looks += 1;
+        if looks < most {
+            return Ok(ControlFlow::Continue(()));
+        }
+        next = Some(successor(key));
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok((found, next))
 }
 
 pub(crate) fn put(tx: &mut Transaction<'_>, machine: &Machine) -> Result<(), StoreError> {

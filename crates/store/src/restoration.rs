@@ -1,8 +1,6 @@
 //! Restoration: what a book that came back from a backup is told of the time between, and how it meets certificates that
 //! it gave in that time and does not remember. A restored book never un-revokes.
 
-use std::ops::ControlFlow;
-
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use countersign_issuance::Source;
 use minicbor::{Decode, Encode};
@@ -12,9 +10,10 @@ use crate::committer::Committer;
 use crate::events::{self, Event};
 use crate::issuances::{self, Issuance};
 use crate::machines::{self, Machine, MachineStatus, Step};
-use crate::records::{Record, plain};
-use crate::revocation::{self, Cause, RevokedSerial};
-use crate::rows::{Rows, after_prefix, successor};
+use crate::records::plain;
+use crate::revocation::{self, Cause};
+use crate::revoked_list::{self, RevokedSerial};
+use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{Actor, StoreError, engine::Key, invitations, keys, registrations, trust};
 
@@ -158,7 +157,7 @@ fn take_back(
                 done.held += usize::from(hold(tx, issuance.machine)?);
                 revocation::strike(tx, issuance, Cause::Restored, "revoked since the backup", now)?;
             }
-            None => revocation::list_serial(tx, entry)?,
+            None => revoked_list::put(tx, entry)?,
         }
         done.revoked += 1;
     }
@@ -179,19 +178,8 @@ fn hold(tx: &mut Transaction<'_>, machine: Option<MachineId>) -> Result<bool, St
 /// Holds the active ones of the next machines from `from` on; also tells where to go on.
 fn hold_some(tx: &mut Transaction<'_>, from: Option<Key>) -> Result<(Restored, Option<Key>), StoreError> {
     let from = from.unwrap_or_else(|| vec![keys::MACHINE]);
-    let (mut active, mut looks, mut next) = (Vec::new(), 0, None);
-    tx.walk(&from, &after_prefix(&[keys::MACHINE]), |key, octets| {
-        let machine = Machine::read(key, octets)?;
-        if machine.status == MachineStatus::Active {
-            active.push(machine);
-        }
-        looks += 1;
-        if looks < SHARE {
-            return Ok(ControlFlow::Continue(()));
-        }
-        next = Some(successor(key));
-        Ok(ControlFlow::Break(()))
-    })?;
+    let (mut active, next) =
+        machines::some_from(tx, &from, SHARE, |one| one.status == MachineStatus::Active)?;
     for machine in &mut active {
         machines::set_status(tx, machine, MachineStatus::Held)?;
     }

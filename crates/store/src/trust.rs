@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 use crate::engine::Change;
 use crate::events::{self, Event};
 use crate::records::{Record, plain};
-use crate::revocation::{self, Relisted};
+use crate::revoked_list::{self, Relisted};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{Actor, Refusal, StoreError, keys};
@@ -100,7 +100,7 @@ pub(crate) fn state(rows: &impl Rows, known: u64) -> Result<TrustState, StoreErr
         sequence: sequence(rows)?,
         issuers: issuers(rows)?,
         policy: current_policy(rows)?,
-        relisted: revocation::changes(rows, known)?,
+        relisted: revoked_list::changes(rows, known)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_identity::{Clock, KeyHash, Timestamp, ValidityState};
+use countersign_identity::{Clock, KeyHash, SpiffeId, Timestamp, ValidityState};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
@@ -109,13 +109,8 @@ impl SvidVerifier {
     pub fn verify(&self, chain: &[CertificateDer<'_>], usage: Usage) -> Result<VerifiedPeer, Refusal> {
         let (leaf_der, above) = chain.split_first().ok_or(Refusal::NoCertificate)?;
         let leaf = Leaf::read(leaf_der)?;
-        let trust_domain = leaf.spiffe_id().trust_domain();
-        let anchors = self
-            .trust
-            .get(trust_domain.as_str())
-            .ok_or_else(|| Refusal::UnknownTrustDomain { trust_domain: trust_domain.clone() })?;
         let now = self.clock.now();
-        anchors.is_fresh(now)?;
+        let anchors = self.fresh_anchors(leaf.spiffe_id(), now)?;
         let search = PathSearch {
             provider: &self.provider,
             roots: anchors.roots(),
@@ -144,13 +139,8 @@ impl SvidVerifier {
     /// # Errors
     /// With the reason to part from it.
     pub fn still_stands(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
-        let trust_domain = peer.spiffe_id().trust_domain();
-        let anchors = self
-            .trust
-            .get(trust_domain.as_str())
-            .ok_or_else(|| Refusal::UnknownTrustDomain { trust_domain: trust_domain.clone() })?;
         let now = self.clock.now();
-        anchors.is_fresh(now)?;
+        let anchors = self.fresh_anchors(peer.spiffe_id(), now)?;
         let spiffe_id = || peer.spiffe_id().clone();
         anchors
             .is_listed(peer.issuer_key(), now)
@@ -162,6 +152,15 @@ impl SvidVerifier {
             // A clock set back takes nobody's proof away.
             ValidityState::Current | ValidityState::NotYet { .. } => Ok(()),
         }
+    }
+
+    /// What there is to judge an identity by, if its trust domain is trusted and that trust young enough.
+    fn fresh_anchors(&self, spiffe_id: &SpiffeId, now: Timestamp) -> Result<Arc<Anchors>, Refusal> {
+        let trust_domain = spiffe_id.trust_domain();
+        let anchors = self.trust.get(trust_domain.as_str());
+        let anchors = anchors.ok_or(Refusal::UnknownTrustDomain { trust_domain })?;
+        anchors.is_fresh(now)?;
+        Ok(anchors)
     }
 
     fn is_not_revoked(&self, facts: &PeerFacts, standing: Result<(), ChainFault>) -> Result<(), Refusal> {
