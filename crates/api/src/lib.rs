@@ -20,15 +20,23 @@
 
 pub mod admin;
 mod bundle;
+mod decision;
 mod enrollment;
 mod invitation;
 pub mod paths;
 mod pem;
 mod problem;
+mod renewal;
 pub mod trust;
+mod workload;
 
 pub use bundle::{Bundle, BundleKey, RootsResponse};
+pub use decision::{Decision, DecisionKind, DecisionReport, ReportResponse};
 pub use enrollment::{CertificateResponse, EnrollRequest, RenewRequest};
 pub use invitation::{Invitation, InvitationError};
 pub use pem::pem_block;
 pub use problem::{Problem, ProblemCode};
+pub use renewal::{DeployedRequest, RecoverRequest, RenewalWindow};
+pub use workload::{
+    Audience, JwtSvidRequest, JwtSvidResponse, WorkloadRegistration, WorkloadRegistrations, WorkloadRequest,
+};

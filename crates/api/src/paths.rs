@@ -4,6 +4,20 @@
 pub const ENROLL: &str = "/v1/enroll";
 /// `POST` over mutual TLS: the next certificate.
 pub const RENEW: &str = "/v1/renew";
+/// `GET` over mutual TLS: the renewal window as it stands now.
+pub const RENEWAL: &str = "/v1/renewal";
+/// `POST` over an expired certificate: the next one.
+pub const RECOVER: &str = "/v1/recover";
+/// `POST` over mutual TLS: a certificate was seen being served.
+pub const DEPLOYED: &str = "/v1/deployed";
+/// `POST` over a machine's certificate: a certificate for one of its workloads.
+pub const WORKLOAD: &str = "/v1/workload";
+/// `POST` over a machine's certificate: a JWT-SVID.
+pub const JWT_SVID: &str = "/v1/jwt-svid";
+/// `GET` over a machine's certificate: its workloads; `?after=SEQUENCE` waits for a change.
+pub const REGISTRATIONS: &str = "/v1/registrations";
+/// `POST` over mutual TLS: what a verifier decided.
+pub const EVENTS: &str = "/v1/events";
 /// `GET`: the SPIFFE bundle, JWKS or PEM by `Accept`.
 pub const BUNDLE: &str = "/v1/bundle";
 /// `GET`: the roots documents.

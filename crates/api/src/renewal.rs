@@ -1,0 +1,37 @@
+//! What a machine says about its certificate beside renewing it: when to, that it is served, that it came back.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/renewal`: the window as it stands now, which the CA may have pulled forward.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RenewalWindow {
+    /// Renew no earlier than this, RFC 3339.
+    pub renew_after: String,
+    /// Renew no later than this, RFC 3339.
+    pub renew_before: String,
+    /// Why the window is not the one that came with the certificate, in words; absent when it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Seconds after which to ask again.
+    pub ask_again: u64,
+    /// The CA's clock as it answered, RFC 3339.
+    pub server_time: String,
+}
+
+/// `POST /v1/recover`, over the expired certificate: the next one, with the same answer as a renewal.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoverRequest {
+    /// The certificate signing request of a new key, PEM.
+    pub csr: String,
+}
+
+/// `POST /v1/deployed`: somebody saw this certificate being served.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployedRequest {
+    /// The serial that was seen, lower-case hex.
+    pub serial: String,
+    /// Where it was seen, `HOST:PORT`.
+    pub address: String,
+}
