@@ -1,7 +1,7 @@
 //! What must hold of any text that is read as a permission policy.
 
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_policy::{Force, Permission, Policy, RuleKind, diff, explain, who_can};
+use countersign_policy::{Force, Permission, Policy, RESERVED_SERVICE, RuleKind, diff, explain, who_can};
 
 const NOON: Timestamp = Timestamp::from_unix(1_795_435_200);
 
@@ -49,6 +49,17 @@ fn resolved(policy: &Policy, id: &SpiffeId) {
     for denied in rules(RuleKind::Deny).filter(|one| one.force == Force::InForce) {
         assert!(denied.permissions.iter().all(|permission| !standing.check(permission)), "deny wins");
     }
+    let mut of_services: Vec<Permission> = policy
+        .services()
+        .flat_map(|(service, _)| {
+            let slice = policy.permissions_at(id, service, NOON);
+            slice.permissions().cloned().collect::<Vec<_>>()
+        })
+        .collect();
+    of_services.sort();
+    assert_eq!(of_services, may, "service by service it is the same");
+    let home = id.trust_domain();
+    assert!(!policy.serves(id, RESERVED_SERVICE, &home), "nobody is the CA");
     assert!(standing.holds_at(NOON));
     assert!(standing.valid_until().is_none_or(|until| until > NOON && !standing.holds_at(until)));
 }

@@ -5,6 +5,7 @@ use crate::catalog::{Catalog, RESERVED_SERVICE, Unknown};
 use crate::error::{PolicyError, Problem, Source};
 use crate::permission::Permission;
 use crate::rule::{Given, Rule, RuleKind, RuleRef};
+use crate::service::Services;
 use crate::template::Template;
 use crate::window::Window;
 use crate::written::{PolicyFile, RuleFile, TestFile};
@@ -16,6 +17,7 @@ use toml::value::Datetime;
 /// What a policy's text says, judged.
 pub(crate) struct Compiled {
     pub(crate) catalog: Catalog,
+    pub(crate) services: Services,
     pub(crate) rules: Vec<Rule>,
     pub(crate) cases: Vec<Case>,
 }
@@ -27,12 +29,35 @@ pub(crate) fn compile(text: &str, file: &str) -> Result<Compiled, PolicyError> {
         let found = *written.version.get_ref();
         return Err(source.error(&written.version.span(), Problem::Version { found }));
     }
+    let services = services(&source, &written)?;
     let compiler = Compiler { catalog: catalog(&source, &written)?, source };
     let grants = written.grant.iter().enumerate().map(|(at, rule)| compiler.rule(RuleKind::Grant, at, rule));
     let denies = written.deny.iter().enumerate().map(|(at, rule)| compiler.rule(RuleKind::Deny, at, rule));
     let rules = grants.chain(denies).collect::<Result<_, _>>()?;
     let cases = written.test.iter().map(|case| compiler.case(case)).collect::<Result<_, _>>()?;
-    Ok(Compiled { catalog: compiler.catalog, rules, cases })
+    Ok(Compiled { catalog: compiler.catalog, services, rules, cases })
+}
+
+fn services(source: &Source<'_>, written: &PolicyFile) -> Result<Services, PolicyError> {
+    let mut services = Services::default();
+    for (name, service) in &written.service {
+        let identities = match &service.identities {
+            None => None,
+            Some(none) if none.get_ref().is_empty() => {
+                return Err(source.error(&none.span(), Problem::NoIdentities));
+            }
+            Some(some) => {
+                Some(some.get_ref().iter().map(|id| pattern(source, id)).collect::<Result<_, _>>()?)
+            }
+        };
+        services.insert(name.get_ref(), identities);
+    }
+    Ok(services)
+}
+
+fn pattern(source: &Source<'_>, written: &Spanned<String>) -> Result<IdPattern, PolicyError> {
+    let read = written.get_ref().parse();
+    read.map_err(|error: countersign_identity::IdPatternError| source.error(&written.span(), error))
 }
 
 fn catalog(source: &Source<'_>, written: &PolicyFile) -> Result<Catalog, PolicyError> {
@@ -65,10 +90,7 @@ impl Compiler<'_> {
     fn rule(&self, kind: RuleKind, at: usize, written: &Spanned<RuleFile>) -> Result<Rule, PolicyError> {
         let line = self.source.line(written.span().start);
         let rule = written.get_ref();
-        let id: IdPattern =
-            rule.id.get_ref().parse().map_err(|error: countersign_identity::IdPatternError| {
-                self.source.error(&rule.id.span(), error)
-            })?;
+        let id = pattern(&self.source, &rule.id)?;
         if rule.permissions.get_ref().is_empty() {
             return Err(self.source.error(&rule.permissions.span(), Problem::NoPermissions));
         }

@@ -73,6 +73,11 @@ pub enum Problem {
     /// A rule or service without any permission.
     #[error("found no permissions, expected one at least")]
     NoPermissions,
+    /// `identities = []`.
+    #[error(
+        "found no identities, expected one at least; without the key, the service is the identity of its name"
+    )]
+    NoIdentities,
     /// A capture in a permission that the rule's `id` does not have.
     #[error("{permission:?} uses {{{capture}}}, which the id {id:?} does not capture")]
     NotCaptured {

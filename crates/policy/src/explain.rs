@@ -41,7 +41,7 @@ pub fn explain(policy: &Policy, id: &SpiffeId, now: Timestamp) -> Explanation {
     let standing = policy.resolve(id, now);
     let rules = policy.matching(id).map(|rule| {
         let mut permissions = Vec::new();
-        rule.for_each_permission(id, |permission| permissions.push(permission));
+        rule.for_each_permission(id, |_| true, |permission| permissions.push(permission));
         let force = rule.reference.window.force(now);
         ExplainedRule { rule: Arc::clone(&rule.reference), force, permissions }
     });

@@ -2,7 +2,7 @@
 //!
 //! A policy is a text that maps patterns of SPIFFE IDs to permissions. It is parsed and compiled once; an identity is
 //! resolved once per connection; each request is then a set lookup. Whatever no grant gives is refused, and a deny
-//! takes away what any grant gave. Nothing here reads a clock, a file or the network.
+//! takes away what any grant gave. It also says which identities a service runs under. Nothing here reads a clock, a file or the network.
 //!
 //! ```
 //! use countersign_identity::{SpiffeId, Timestamp};
@@ -40,6 +40,7 @@ mod explain;
 mod permission;
 mod policy;
 mod rule;
+mod service;
 mod standing;
 mod template;
 mod trie;

@@ -6,12 +6,13 @@ use crate::compile::{Compiled, compile};
 use crate::decision::Decision;
 use crate::error::PolicyError;
 use crate::permission::Permission;
-use crate::rule::{Rule, RuleKind};
+use crate::rule::{Given, Rule, RuleKind};
+use crate::service::Services;
 use crate::standing::{Entry, Standing};
 use crate::trie::Trie;
 use crate::version::PolicyVersion;
 use crate::window::Force;
-use countersign_identity::{SpiffeId, Timestamp};
+use countersign_identity::{SpiffeId, Timestamp, TrustDomain};
 use std::sync::Arc;
 
 /// A policy, read, judged and indexed. It never changes; a new text is a new policy.
@@ -20,6 +21,7 @@ pub struct Policy {
     text: Arc<str>,
     version: PolicyVersion,
     catalog: Catalog,
+    services: Services,
     rules: Vec<Rule>,
     index: Trie,
     cases: Vec<Case>,
@@ -31,12 +33,13 @@ impl Policy {
     /// # Errors
     /// When anything in the text is wrong; the error says where, what was found and what was expected.
     pub fn parse(text: &str, file: &str) -> Result<Self, PolicyError> {
-        let Compiled { catalog, rules, cases } = compile(text, file)?;
+        let Compiled { catalog, services, rules, cases } = compile(text, file)?;
         let mut index = Trie::default();
         for (at, rule) in rules.iter().enumerate() {
             index.insert(&rule.reference.id, at);
         }
-        Ok(Self { text: text.into(), version: PolicyVersion::of(text), catalog, rules, index, cases })
+        let version = PolicyVersion::of(text);
+        Ok(Self { text: text.into(), version, catalog, services, rules, index, cases })
     }
 
     /// The digest of the text.
@@ -54,15 +57,26 @@ impl Policy {
     /// What `id` may do at `now`. Once per connection; each request then asks the [`Standing`].
     #[must_use]
     pub fn resolve(&self, id: &SpiffeId, now: Timestamp) -> Standing {
+        self.resolve_by(id, now, |_| true)
+    }
+
+    /// What `id` may do at `service` at `now`, and until when that stands: rules about other services bear on neither.
+    #[must_use]
+    pub fn permissions_at(&self, id: &SpiffeId, service: &str, now: Timestamp) -> Standing {
+        self.resolve_by(id, now, |given| given.service() == service)
+    }
+
+    /// What the permissions that `counts` lets through come to.
+    fn resolve_by(&self, id: &SpiffeId, now: Timestamp, counts: impl Fn(&Given) -> bool) -> Standing {
         let mut entries = Vec::with_capacity(16);
         let mut valid_until: Option<Timestamp> = None;
-        for rule in self.matching(id) {
+        for rule in self.matching(id).filter(|rule| rule.gives.iter().any(&counts)) {
             let window = &rule.reference.window;
             if let Some(edge) = window.next_edge(now) {
                 valid_until = Some(valid_until.map_or(edge, |earlier| earlier.min(edge)));
             }
             if window.force(now) == Force::InForce {
-                rule.for_each_permission(id, |permission| {
+                rule.for_each_permission(id, &counts, |permission| {
                     entries.push(Entry { permission, rule: Arc::clone(&rule.reference) });
                 });
             }
@@ -109,6 +123,17 @@ impl Policy {
     #[must_use]
     pub fn knows(&self, permission: &Permission) -> bool {
         self.catalog.knows(permission)
+    }
+
+    /// Whether `id` is `service` itself: whoever may speak for it, to report its decisions or to ask about what was
+    /// handed to it. `home` is the CA's trust domain.
+    ///
+    /// The policy says so with `identities`, a list of ID patterns; without that key the service `ledger` is
+    /// `spiffe://HOME/ledger` and nobody else. A service the policy does not declare is nobody, and so is the CA's own,
+    /// for which only the CA speaks.
+    #[must_use]
+    pub fn serves(&self, id: &SpiffeId, service: &str, home: &TrustDomain) -> bool {
+        self.services.serves(id, service, home)
     }
 
     /// Whether any grant, in force or not, denied or not, gives `id` a permission on the CA itself. Such identities

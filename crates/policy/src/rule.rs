@@ -53,9 +53,15 @@ pub(crate) enum Given {
 
 impl Rule {
     /// The permissions this rule is about for `id`, which its pattern must match.
-    pub(crate) fn for_each_permission(&self, id: &SpiffeId, mut visit: impl FnMut(Permission)) {
+    /// Those that `counts` does not let through are passed over.
+    pub(crate) fn for_each_permission(
+        &self,
+        id: &SpiffeId,
+        counts: impl Fn(&Given) -> bool,
+        mut visit: impl FnMut(Permission),
+    ) {
         let mut captures = None;
-        for given in &self.gives {
+        for given in self.gives.iter().filter(|given| counts(given)) {
             match given {
                 Given::Fixed(permission) => visit(permission.clone()),
                 Given::Captured(template) => {

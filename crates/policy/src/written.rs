@@ -23,6 +23,7 @@ pub(crate) struct PolicyFile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServiceFile {
     pub(crate) permissions: Spanned<Vec<Spanned<String>>>,
+    pub(crate) identities: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -5,6 +5,7 @@
 mod decisions;
 mod properties;
 mod questions;
+mod services;
 mod text;
 
 use countersign_identity::{SpiffeId, Timestamp};

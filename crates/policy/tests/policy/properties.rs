@@ -147,6 +147,18 @@ proptest! {
         }
         prop_assert_eq!(explain(&policy, &id, now).may.contains(&asked), decision.allowed);
     }
+
+    #[test]
+    fn one_service_at_a_time_is_the_whole_in_slices(
+        written in prop::collection::vec(written(), 0..12), id in caller(), now in TIMES,
+    ) {
+        let policy = rules(&text(&written));
+        let now = Timestamp::from_unix(now);
+        let (whole, slice) = (policy.resolve(&id, now), policy.permissions_at(&id, "ledger", now));
+        prop_assert_eq!(whole.permissions().collect::<Vec<_>>(), slice.permissions().collect::<Vec<_>>());
+        prop_assert_eq!(whole.valid_until(), slice.valid_until());
+        prop_assert_eq!(policy.permissions_at(&id, "countersign", now).permissions().count(), 0);
+    }
 }
 
 proptest! {
