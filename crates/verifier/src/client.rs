@@ -265,7 +265,7 @@ impl ServerCertVerifier for ServerDoor {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let verdict = self.judge(&chain);
-        outcome::authentication(&verdict);
+        outcome::authentication(&verdict, None);
         let answer = verdict.as_ref().map(|_| ServerCertVerified::assertion()).map_err(Refusal::to_tls);
         verdict::leave(verdict);
         answer

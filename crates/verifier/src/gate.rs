@@ -10,6 +10,7 @@ use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, Standi
 
 use crate::outcome;
 use crate::peer::VerifiedPeer;
+use crate::report::Reporter;
 
 /// Answers what verified peers may do. Default deny: an identity without a grant may do nothing.
 ///
@@ -32,6 +33,7 @@ use crate::peer::VerifiedPeer;
 pub struct Gate {
     policy: Arc<ArcSwap<Policy>>,
     clock: Arc<dyn Clock>,
+    reporter: Option<Reporter>,
 }
 
 /// A peer on one connection, its permissions resolved. Cloning shares them.
@@ -48,7 +50,17 @@ impl Gate {
     /// A gate of whatever policy `policy` holds at each question; store another to change it.
     #[must_use]
     pub const fn new(policy: Arc<ArcSwap<Policy>>, clock: Arc<dyn Clock>) -> Self {
-        Self { policy, clock }
+        Self { policy, clock, reporter: None }
+    }
+
+    /// Tells each answer to `reporter`, too.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter: Some(reporter), ..self }
+    }
+
+    pub(crate) const fn reporter(&self) -> Option<&Reporter> {
+        self.reporter.as_ref()
     }
 
     /// Resolves the peer's permissions, to be asked for as long as its connection lives.
@@ -62,7 +74,7 @@ impl Gate {
     #[must_use]
     pub fn authorize(&self, peer: &VerifiedPeer, permission: &Permission) -> Decision {
         let decision = self.decide(peer, permission);
-        outcome::authorization(peer, &decision, None, None);
+        outcome::authorization(peer, &decision, None, None, self.reporter());
         decision
     }
 
@@ -102,13 +114,18 @@ impl Admitted {
         &self.0.peer
     }
 
+    #[cfg(feature = "axum")]
+    pub(crate) fn reporter(&self) -> Option<&Reporter> {
+        self.0.gate.reporter()
+    }
+
     /// Whether the peer may do this now, by which rule, and until when that holds.
     ///
     /// A set lookup; permissions are resolved again only when the policy was replaced or one of its times has come.
     #[must_use]
     pub fn authorize(&self, permission: &Permission) -> Decision {
         let decision = self.decide(permission);
-        outcome::authorization(&self.0.peer, &decision, None, None);
+        outcome::authorization(&self.0.peer, &decision, None, None, self.0.gate.reporter());
         decision
     }
 

@@ -35,6 +35,7 @@
 //! - A verdict on certificates from elsewhere: [`SvidVerifier`]. A refusal says what is wrong: [`Refusal`].
 //! - Permissions: [`Gate`]. To answer peers with bad certificates instead of hanging up: [`FrontDoor`].
 //! - Connections that live long, without HTTP: [`Vigil`].
+//! - What was decided, told to the CA: [`Reporter`].
 //!
 //! # What is promised
 //! The bundle is chosen by the trust domain in the leaf before any path is built. Leaves and signing certificates obey
@@ -73,6 +74,7 @@ mod pinned;
 mod profile;
 mod provider;
 mod refusal;
+mod report;
 mod revocation;
 mod rule;
 mod scope;
@@ -110,6 +112,7 @@ pub use pem::{PemError, bundle_from_pem, certificates_from_pem, crls_from_pem};
 pub use profile::ProfileRule;
 pub use provider::provider;
 pub use refusal::{AuthorityRule, ChainFault, LeafRule, NotSpiffe, Refusal};
+pub use report::{Report, ReportCounts, Reporter};
 pub use revocation::{Inquiry, Revocation, Standing};
 pub use rule::{DangerousRules, PeerRule};
 #[cfg(feature = "axum")]
@@ -127,7 +130,7 @@ pub use source::{
     follow_bundle_file, follow_identity_files, offer_bundle_file,
 };
 #[cfg(feature = "http")]
-pub use source::{CaAddress, CaAddressError};
+pub use source::{CaAddress, CaAddressError, CaLink};
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};

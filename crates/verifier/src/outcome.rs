@@ -9,8 +9,9 @@ use std::fmt;
 use countersign_identity::hex;
 use countersign_policy::Decision;
 
-use crate::peer::VerifiedPeer;
+use crate::peer::{PeerFacts, VerifiedPeer};
 use crate::refusal::Refusal;
+use crate::report::{Note, Reporter};
 
 /// The target of every outcome.
 const TARGET: &str = "countersign::outcome";
@@ -36,13 +37,27 @@ impl fmt::Display for Reference {
 }
 
 /// Says whether a peer was who it said.
-pub(crate) fn authentication(verdict: &Result<VerifiedPeer, Refusal>) {
+pub(crate) fn authentication(verdict: &Result<VerifiedPeer, Refusal>, reporter: Option<&Reporter>) {
     match verdict {
         Ok(peer) => tracing::debug!(target: TARGET, peer = %peer.spiffe_id(), serial = peer.serial_hex(),
             until = %peer.not_after(), "authenticated"),
         Err(refusal) => {
             tracing::info!(target: TARGET, code = refusal.code(), reason = %refusal, "not authenticated")
         }
+    }
+    if let Some(reporter) = reporter {
+        reporter.note(match verdict {
+            Ok(peer) => Note::authenticated(peer),
+            Err(refusal) => Note::refused(refusal, proven(refusal), None),
+        });
+    }
+}
+
+/// Whom a refusal has proven nevertheless.
+fn proven(refusal: &Refusal) -> Option<&PeerFacts> {
+    match refusal {
+        Refusal::Expired { peer, .. } => Some(peer),
+        _ => None,
     }
 }
 
@@ -52,7 +67,12 @@ pub(crate) fn authorization(
     decision: &Decision,
     path: Option<&str>,
     reference: Option<Reference>,
+    reporter: Option<&Reporter>,
 ) {
+    if let Some(reporter) = reporter {
+        let serial = Some(peer.serial_hex());
+        reporter.note(Note::decided(peer.spiffe_id().as_str(), serial, decision, reference));
+    }
     let (peer, path) = (peer.spiffe_id(), path.unwrap_or_default());
     if decision.allowed {
         return tracing::debug!(target: TARGET, %peer, permission = %decision.permission, path,
@@ -63,8 +83,27 @@ pub(crate) fn authorization(
         "not allowed");
 }
 
+/// Says that the peer of a live connection no longer stands.
+pub(crate) fn lost(peer: &VerifiedPeer, refusal: &Refusal, reporter: Option<&Reporter>) {
+    tracing::info!(target: TARGET, peer = %peer.spiffe_id(), serial = peer.serial_hex(), code = refusal.code(),
+        reason = %refusal, "lost");
+    if let Some(reporter) = reporter {
+        reporter.note(Note::refused(refusal, Some(peer), None));
+    }
+}
+
 /// Says that a request came over a connection whose peer no longer stands.
 #[cfg(feature = "axum")]
-pub(crate) fn lost(refusal: &Refusal, path: &str, reference: Reference) {
-    tracing::info!(target: TARGET, code = refusal.code(), reason = %refusal, path, %reference, "refused since lost");
+pub(crate) fn refused_since_lost(
+    peer: &VerifiedPeer,
+    refusal: &Refusal,
+    path: &str,
+    reference: Reference,
+    reporter: Option<&Reporter>,
+) {
+    tracing::info!(target: TARGET, peer = %peer.spiffe_id(), code = refusal.code(), reason = %refusal, path, %reference,
+        "refused since lost");
+    if let Some(reporter) = reporter {
+        reporter.note(Note::refused(refusal, Some(peer), Some(reference)));
+    }
 }

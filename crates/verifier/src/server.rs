@@ -21,6 +21,7 @@ use crate::own::{OwnIdentity, SetupError};
 use crate::peer::VerifiedPeer;
 use crate::provider::{Possession, provider};
 use crate::refusal::Refusal;
+use crate::report::Reporter;
 use crate::revocation::Revocation;
 use crate::rule::PeerRule;
 use crate::svid::{SvidVerifier, Usage};
@@ -85,6 +86,7 @@ pub struct ServerSettings {
     handshake_timeout: Duration,
     connection_age: Duration,
     on_loss: OnLoss,
+    reporter: Option<Reporter>,
 }
 
 /// Accepts connections of admitted peers, and only those.
@@ -132,6 +134,7 @@ impl ServerBuilder {
             handshake_timeout: HANDSHAKE_TIMEOUT,
             connection_age: Duration::from_secs(3600),
             on_loss: OnLoss::default(),
+            reporter: None,
         }
     }
 }
@@ -173,6 +176,12 @@ impl ServerSettings {
         Self { on_loss, ..self }
     }
 
+    /// Tells `reporter` who came in and who did not, and who was lost.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter: Some(reporter), ..self }
+    }
+
     /// How long a connection may live; default 1 h, and never past the peer's certificate, unless
     /// [`on_loss`](ServerSettings::on_loss) has it otherwise.
     #[must_use]
@@ -190,7 +199,8 @@ impl ServerSettings {
         if let Some(list) = self.revocation {
             verifier = verifier.with_revocation(list);
         }
-        let door = Arc::new(StrictDoor { verifier, rule: self.rule, possession });
+        let (rule, reporter) = (self.rule, self.reporter);
+        let door = Arc::new(StrictDoor { verifier, rule, possession, reporter });
         let config =
             crate::tls::server_config(&door.verifier, Arc::clone(&door) as _, self.identity, self.alpn)?;
         let Self { handshake_timeout, connection_age, on_loss, .. } = self;
@@ -223,7 +233,7 @@ impl ServerAcceptor {
     /// A watch over a live connection of this peer.
     #[must_use]
     pub fn vigil(&self, peer: &VerifiedPeer) -> Vigil {
-        Vigil::over(&self.door.verifier, peer)
+        Vigil::over(&self.door.verifier, peer).reporting(self.door.reporter.clone())
     }
 
     /// What becomes of a live connection whose peer no longer stands.
@@ -317,6 +327,7 @@ struct StrictDoor {
     verifier: SvidVerifier,
     rule: PeerRule,
     possession: Possession,
+    reporter: Option<Reporter>,
 }
 
 impl StrictDoor {
@@ -339,7 +350,7 @@ impl ClientCertVerifier for StrictDoor {
     ) -> Result<ClientCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let verdict = self.judge(&chain);
-        outcome::authentication(&verdict);
+        outcome::authentication(&verdict, self.reporter.as_ref());
         let answer = verdict.as_ref().map(|_| ClientCertVerified::assertion()).map_err(Refusal::to_tls);
         verdict::leave(verdict);
         answer

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::outcome;
 use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
+use crate::report::Reporter;
 use crate::svid::SvidVerifier;
 
 /// How long at most between two looks. News of snapshots and the end of the certificate are not waited for; this is for
@@ -49,11 +51,22 @@ pub struct Vigil {
     verifier: SvidVerifier,
     peer: VerifiedPeer,
     changes: watch::Receiver<()>,
+    reporter: Option<Reporter>,
 }
 
 impl Vigil {
     pub(crate) fn over(verifier: &SvidVerifier, peer: &VerifiedPeer) -> Self {
-        Self { verifier: verifier.clone(), peer: peer.clone(), changes: verifier.trust().changes() }
+        let changes = verifier.trust().changes();
+        Self { verifier: verifier.clone(), peer: peer.clone(), changes, reporter: None }
+    }
+
+    pub(crate) fn reporting(self, reporter: Option<Reporter>) -> Self {
+        Self { reporter, ..self }
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) const fn reporter(&self) -> Option<&Reporter> {
+        self.reporter.as_ref()
     }
 
     /// Over whom.
@@ -67,6 +80,7 @@ impl Vigil {
     pub async fn lost(&mut self) -> Refusal {
         loop {
             if let Err(refusal) = self.verifier.still_stands(&self.peer) {
+                outcome::lost(&self.peer, &refusal, self.reporter.as_ref());
                 return refusal;
             }
             // `not_after` is itself a valid second.

@@ -94,13 +94,14 @@ pub(super) fn ask(
     permission: &Permission,
     path: &str,
 ) -> Result<(VerifiedPeer, Decision), NotAllowed> {
-    let (peer, decision) = match (extensions.get::<Admitted>(), extensions.get::<VerifiedPeer>(), gate) {
-        (Some(admitted), _, _) => (admitted.peer(), admitted.decide(permission)),
-        (None, Some(peer), Some(gate)) => (peer, gate.decide(peer, permission)),
+    let (admitted, peer) = (extensions.get::<Admitted>(), extensions.get::<VerifiedPeer>());
+    let (peer, decision, reporter) = match (admitted, peer, gate) {
+        (Some(admitted), _, _) => (admitted.peer(), admitted.decide(permission), admitted.reporter()),
+        (None, Some(peer), Some(gate)) => (peer, gate.decide(peer, permission), gate.reporter()),
         (None, Some(_) | None, _) => return Err(NotAllowed::Nobody(PeerRequired)),
     };
     let reference = (!decision.allowed).then(Reference::new);
-    outcome::authorization(peer, &decision, Some(path), reference);
+    outcome::authorization(peer, &decision, Some(path), reference, reporter);
     match reference {
         None => Ok((peer.clone(), decision)),
         Some(reference) => {

@@ -8,7 +8,9 @@ use axum::response::Response;
 
 use super::extract::problem_with;
 use crate::outcome::{self, Reference};
+use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
+use crate::report::Reporter;
 use crate::vigil::{OnLoss, Vigil};
 
 /// The guard of one connection; without a vigil it never ends.
@@ -18,9 +20,16 @@ pub(super) struct Guard {
     lost: Lost,
 }
 
-/// Why requests are refused, once they are.
+/// Whose requests are refused and why, once they are.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Lost(Arc<OnceLock<Refusal>>);
+pub(super) struct Lost(Arc<OnceLock<LostPeer>>);
+
+#[derive(Debug)]
+struct LostPeer {
+    peer: VerifiedPeer,
+    refusal: Refusal,
+    reporter: Option<Reporter>,
+}
 
 /// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +60,9 @@ impl Guard {
             OnLoss::Drop if matches!(refusal, Refusal::Expired { .. }) => End::Gently,
             OnLoss::Drop => End::Cut,
             OnLoss::Refuse => {
+                let (peer, reporter) = (vigil.peer().clone(), vigil.reporter().cloned());
                 // It is set once, here.
-                let _ = self.lost.0.set(refusal);
+                let _ = self.lost.0.set(LostPeer { peer, refusal, reporter });
                 pending().await
             }
             OnLoss::Report => pending().await,
@@ -63,14 +73,14 @@ impl Guard {
 impl Lost {
     /// The answer to a request of a peer that was lost.
     pub(super) fn answer(&self, path: &str) -> Option<Response> {
-        let refusal = self.0.get()?;
+        let LostPeer { peer, refusal, reporter } = self.0.get()?;
         let status = match refusal {
             Refusal::Stale { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::UNAUTHORIZED,
         };
         let detail = "the certificate of this connection is not good any more: connect anew";
         let reference = Reference::new();
-        outcome::lost(refusal, path, reference);
+        outcome::refused_since_lost(peer, refusal, path, reference, reporter.as_ref());
         Some(problem_with(status, refusal.code(), detail, &reference.to_string()))
     }
 }

@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// The waits of one who asks in vain.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
 }
 
@@ -23,7 +23,7 @@ impl Default for Backoff {
 impl Backoff {
     /// How long to wait now: between half and all of a time that doubles, by `random`. What the CA asks for
     /// (`Retry-After`) is kept, with as much again as spreads the crowd.
-    pub(super) fn wait(&mut self, random: u8, asked: Option<Duration>) -> Duration {
+    pub(crate) fn wait(&mut self, random: u8, asked: Option<Duration>) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(LONGEST);
         let part = whole / 2 * u32::from(random) / 255;
@@ -34,7 +34,7 @@ impl Backoff {
     }
 
     /// The last attempt went well.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         *self = Self::default();
     }
 }

@@ -11,17 +11,17 @@ use countersign_identity::hex;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, ETAG, HOST, HeaderValue, IF_NONE_MATCH, RETRY_AFTER};
+use hyper::header::{ACCEPT, ETAG, HOST, HeaderValue, IF_NONE_MATCH};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
+use super::link::retry_after;
 use super::live::LiveTrust;
-use crate::client::{ClientBuilder, ClientConnector, ConnectError};
+use crate::client::ConnectError;
 use crate::own::{OwnIdentity, SetupError};
-use crate::rule::PeerRule;
 use crate::snapshot::{PartRef, Parts, SnapshotFault};
 
 /// Name look-up, TCP and TLS together.
@@ -68,8 +68,16 @@ enum Fault {
     Refused(#[from] SnapshotFault),
     #[error("the request cannot be made: {0}")]
     Request(#[from] hyper::http::Error),
-    #[error("the certificate authority has no name in this trust domain")]
-    Name,
+}
+
+impl CaAddress {
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 /// One connection, and what came over it.
@@ -123,7 +131,7 @@ impl LiveTrust {
         own: Option<Arc<OwnIdentity>>,
         backoff: &mut Backoff,
     ) -> Result<Infallible, Fault> {
-        let connector = self.connector(own)?;
+        let connector = self.to_the_ca(own, "http/1.1")?;
         let connect = async {
             let tcp = TcpStream::connect((ca.host.as_str(), ca.port)).await?;
             // Small requests must not wait for company. Not being able to say so is no reason to give up.
@@ -150,19 +158,6 @@ impl LiveTrust {
                 Err(_) => Err(ended.err().map_or(Fault::Late(CONNECT_LIMIT), Fault::Http)),
             },
         }
-    }
-
-    fn connector(&self, own: Option<Arc<OwnIdentity>>) -> Result<ClientConnector, Fault> {
-        let name = self.trust_domain().with_path("/countersign/ca").map_err(|_| Fault::Name)?;
-        let mut settings = ClientBuilder::new(Arc::clone(self.ca()))
-            .expect(PeerRule::one_of([name]))
-            .clock(Arc::clone(self.clock()))
-            .provider(Arc::clone(self.provider()))
-            .alpn(&["http/1.1"]);
-        if let Some(own) = own {
-            settings = settings.identity(own);
-        }
-        Ok(settings.build()?)
     }
 
     fn random(&self) -> u8 {
@@ -235,12 +230,6 @@ async fn read(response: Response<hyper::body::Incoming>, limit: usize) -> Result
     let body = Limited::new(response.into_body(), limit).collect();
     let body = timeout(ANSWER_LIMIT, body).await.map_err(|_| Fault::Late(ANSWER_LIMIT))?;
     Ok(body.map_err(Fault::Body)?.to_bytes().into())
-}
-
-/// `Retry-After` in seconds; the form with a date is not used by this CA.
-fn retry_after<B>(response: &Response<B>) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    text.trim().parse().ok().map(Duration::from_secs)
 }
 
 impl FromStr for CaAddress {

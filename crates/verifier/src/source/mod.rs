@@ -7,10 +7,18 @@ mod ca;
 mod disk;
 mod file;
 mod health;
+#[cfg(feature = "http")]
+mod link;
 mod live;
 
+#[cfg(feature = "http")]
+pub(crate) use backoff::Backoff;
 #[cfg(feature = "http")]
 pub use ca::{CaAddress, CaAddressError};
 pub use file::{BundleFileError, follow_bundle_file, follow_identity_files, offer_bundle_file};
 pub use health::{Counts, TrustHealth, TrustState};
+#[cfg(feature = "http")]
+pub use link::CaLink;
+#[cfg(feature = "http")]
+pub(crate) use link::LinkFault;
 pub use live::{LiveTrust, LiveTrustError, LiveTrustSettings, Offered};

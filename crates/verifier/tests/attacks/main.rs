@@ -19,6 +19,8 @@ mod live_trust;
 mod paths;
 mod pinned;
 mod profile;
+#[cfg(all(feature = "axum", feature = "http"))]
+mod reports;
 mod resigned;
 mod robustness;
 #[cfg(feature = "axum")]
