@@ -63,6 +63,9 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         }
         C::RegistrationGone | C::PermissionDenied => StatusCode::FORBIDDEN,
         C::CertificateSuperseded => StatusCode::FORBIDDEN,
+        C::RecoveryOver | C::RecoveryUsed | C::RecoveryBarred => StatusCode::FORBIDDEN,
+        C::WorkloadForeign | C::WorkloadCertificate => StatusCode::FORBIDDEN,
+        C::CertificateUnexpired => StatusCode::CONFLICT,
         C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke | C::PartUnknown => {
             StatusCode::NOT_FOUND
         }
@@ -99,8 +102,15 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::InvitationMalformed => "copy the whole line that `countersign invite` printed",
         C::CertificateRequired => "connect with a client certificate of this trust domain",
         C::CertificateExpired => {
-            "compare the clocks; if the machine was off, enroll it again with a new invitation"
+            "compare the clocks; if the machine was off, it may come back by POST /v1/recover, or enroll again"
         }
+        C::CertificateUnexpired => "POST /v1/renew with it",
+        C::RecoveryOver => "enroll again with a new invitation",
+        C::RecoveryUsed | C::RecoveryBarred => {
+            "an operator decides: countersign machines reset-recovery, or enroll again with a new invitation"
+        }
+        C::WorkloadForeign => "an operator registers it: countersign invite SPIFFE-ID --parent ID --selector S",
+        C::WorkloadCertificate => "its machine fetches the next one by POST /v1/workload",
         C::CertificateNotYetValid => "compare the clocks",
         C::CertificateForeign => "connect with a certificate that this CA issued",
         C::CertificateRevoked | C::CertificateUnknown | C::MachineRemoved | C::MachineReplaced => {
@@ -263,6 +273,12 @@ mod tests {
             (L::RegistrationChanged, "registration_changed"),
             (L::KeyRevoked, "key_revoked"),
             (L::TooManyPending, "too_many_pending"),
+            (L::NotExpired, "certificate_unexpired"),
+            (L::RecoveryOver, "recovery_over"),
+            (L::RecoveryUsed, "recovery_used"),
+            (L::RecoveryBarred, "recovery_barred"),
+            (L::NotItsWorkload, "workload_foreign"),
+            (L::IsWorkload, "workload_certificate"),
         ];
         for (refusal, code) in callers_own {
             assert_eq!(ledger(refusal).code.as_str(), code, "{refusal:?}");

@@ -124,6 +124,18 @@ codes! {
     CertificateSuperseded = "certificate_superseded",
     /// More certificates were requested and never presented than a machine may.
     TooManyPending = "too_many_pending",
+    /// The certificate presented for a recovery has not expired.
+    CertificateUnexpired = "certificate_unexpired",
+    /// The certificate expired longer ago than its profile lets a machine recover.
+    RecoveryOver = "recovery_over",
+    /// The machine has come back by itself before.
+    RecoveryUsed = "recovery_used",
+    /// The machine may not come back by itself: a second holder was seen, or a certificate of it was revoked.
+    RecoveryBarred = "recovery_barred",
+    /// The identity is not one of the calling machine's workloads.
+    WorkloadForeign = "workload_foreign",
+    /// A workload's certificate came to a door of machines.
+    WorkloadCertificate = "workload_certificate",
     /// Another renewal of the same machine went first.
     LineageMoved = "lineage_moved",
     /// The machine waits for an operator.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use thiserror::Error;
@@ -135,6 +136,28 @@ pub enum Act {
         /// Where the request came from.
         source: Source,
     },
+    /// Comes back after its certificate has expired.
+    Recover {
+        /// The machine that comes back.
+        machine: MachineId,
+        /// The key of the expired certificate, of which the machine has given proof.
+        presented: KeyHash,
+        /// How long after its end that certificate still speaks for the machine, as its profile says.
+        allowance: Duration,
+        /// Whether the profile wants an operator's approval.
+        approval: bool,
+        /// Where the request came from.
+        source: Source,
+    },
+    /// A machine fetches a certificate for one of its workloads.
+    Workload {
+        /// The machine.
+        parent: MachineId,
+        /// The id the workload gets if this is its first certificate there.
+        workload: MachineId,
+        /// Where the request came from.
+        source: Source,
+    },
     /// The CA certifies its own server key.
     Own,
 }
@@ -217,6 +240,26 @@ pub enum LedgerRefusal {
     /// More pending certificates were superseded in this window than a machine may.
     #[error("too many certificates were requested and never presented, present the newest one first")]
     TooManyPending,
+    /// The presented certificate has not expired.
+    #[error("the presented certificate has not expired, renew it")]
+    NotExpired,
+    /// The presented certificate expired longer ago than the profile lets a machine recover.
+    #[error("the presented certificate expired too long ago, enroll again with a new invitation")]
+    RecoveryOver,
+    /// The machine came back by itself before.
+    #[error("this machine has come back by itself before, an operator must allow it again")]
+    RecoveryUsed,
+    /// Two holders of the lineage were seen, or a certificate of it was revoked.
+    #[error(
+        "this machine may not come back by itself: a second holder was seen or its certificate was revoked"
+    )]
+    RecoveryBarred,
+    /// The registration does not name the caller as its parent.
+    #[error("this identity is not one of the caller's workloads")]
+    NotItsWorkload,
+    /// A workload came to a door of machines.
+    #[error("a workload's certificate is renewed by its machine, not by itself")]
+    IsWorkload,
     /// The serial number exists.
     #[error("this serial number is taken, ask again")]
     SerialTaken,
@@ -246,6 +289,12 @@ impl LedgerRefusal {
             LedgerRefusal::RegistrationChanged => "registration_changed",
             LedgerRefusal::KeyRevoked => "key_revoked",
             LedgerRefusal::TooManyPending => "too_many_pending",
+            LedgerRefusal::NotExpired => "certificate_unexpired",
+            LedgerRefusal::RecoveryOver => "recovery_over",
+            LedgerRefusal::RecoveryUsed => "recovery_used",
+            LedgerRefusal::RecoveryBarred => "recovery_barred",
+            LedgerRefusal::NotItsWorkload => "workload_foreign",
+            LedgerRefusal::IsWorkload => "workload_certificate",
             // Neither is the caller's doing: 18 random octets met twice, or a service passed the wrong act.
             LedgerRefusal::SerialTaken | LedgerRefusal::ActMismatch => "internal",
         }

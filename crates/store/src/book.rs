@@ -3,23 +3,23 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration, Source};
 use tokio::sync::watch;
 
 use crate::committer::Committer;
 use crate::engine::{Change, Engine, FjallEngine, MemoryEngine};
-use crate::machines::Order;
 use crate::observer::{Health, Observer, Unobserved};
+use crate::orders::Order;
 use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
-    Actor, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance, IssuanceFilter,
-    IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation, PolicyRecord,
-    Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RootsDocument, Standing,
-    StoreError, StoredEvent, Target, TrustState, Unbooked, Whom, backup, counts, events, expiry, invitations,
-    issuances, keys, lineage, machines, presentation, registrations, restoration, revocation, revoked_list,
-    standing, trust,
+    Actor, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance,
+    IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
+    PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial,
+    RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom, backup, counts,
+    events, expiry, invitations, issuances, keys, lineage, machines, orders, presentation, recovery,
+    registrations, restoration, revocation, revoked_list, standing, trust, uses, workloads,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -88,6 +88,7 @@ impl Book {
     /// The book on some engine.
     pub fn on(engine: Arc<dyn Engine>, options: Options) -> StoreResult<Self> {
         check_format(&*engine)?;
+        workloads::index(&*engine)?;
         let Options { entropy, observer, queue_depth } = options;
         Ok(Self { committer: Committer::start(engine, queue_depth, observer, entropy)? })
     }
@@ -100,7 +101,7 @@ impl Book {
         actor: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        Box::pin(self.committer.command(move |tx| machines::order(tx, order, &whom, &reason, &actor, now)))
+        Box::pin(self.committer.command(move |tx| orders::order(tx, order, &whom, &reason, &actor, now)))
     }
 }
 
@@ -221,6 +222,46 @@ impl Store for Book {
         self.order(Order::Remove, whom, reason, actor, now)
     }
 
+    fn reset_recovery(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        self.order(Order::ResetRecovery, whom, reason, actor, now)
+    }
+
+    fn hurry(
+        &self,
+        whom: Whom,
+        until: Timestamp,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
+        self.order(Order::Hurry(until), whom, reason, actor, now)
+    }
+
+    fn ask_recovery(
+        &self,
+        machine: MachineId,
+        claim: Claim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), LedgerError>> {
+        Box::pin(self.committer.command(move |tx| recovery::ask(tx, machine, &claim, now)))
+    }
+
+    fn deployed(
+        &self,
+        machine: MachineId,
+        serial: Serial,
+        address: String,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| machines::deployed(tx, machine, serial, address, now)))
+    }
+
     fn revoke(
         &self,
         target: Target,
@@ -274,6 +315,10 @@ impl Store for Book {
             }
             Ok(())
         }))
+    }
+
+    fn report(&self, events: Vec<Event>, uses: Vec<PermissionUse>) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| uses::report(tx, events, &uses)))
     }
 
     fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>> {
@@ -336,6 +381,30 @@ impl Store for Book {
 
     fn machine(&self, id: MachineId) -> StoreResult<Option<Machine>> {
         self.committer.query(|view| machines::get(view, id))
+    }
+
+    fn holder(&self, lineage: Lineage) -> StoreResult<Option<Machine>> {
+        self.committer.query(|view| machines::of_lineage(view, lineage))
+    }
+
+    fn workload(&self, parent: MachineId, id: &SpiffeId) -> StoreResult<Option<Machine>> {
+        self.committer.query(|view| workloads::of(view, parent, id))
+    }
+
+    fn children(&self, parent: &SpiffeId) -> StoreResult<(u64, Vec<Registration>)> {
+        self.committer.query(|view| workloads::registered(view, parent))
+    }
+
+    fn children_changed(&self, parent: &SpiffeId) -> StoreResult<u64> {
+        self.committer.query(|view| workloads::changed(view, parent))
+    }
+
+    fn children_sequence(&self) -> watch::Receiver<u64> {
+        self.committer.children()
+    }
+
+    fn uses(&self, after: Option<&Cursor>, limit: usize) -> StoreResult<Listing<PermissionUse>> {
+        self.committer.query(|view| uses::list(view, after, limit))
     }
 
     fn machines(

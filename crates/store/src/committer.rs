@@ -13,7 +13,7 @@ use crate::overlay::Overlay;
 use crate::queue::Queue;
 use crate::shadow::{Shadow, View};
 use crate::transaction::Transaction;
-use crate::{Entropy, StoreError, trust};
+use crate::{Entropy, StoreError, trust, workloads};
 
 /// Commands of one group at most: enough to share one flush, few enough that the first does not wait long.
 const GROUP: usize = 256;
@@ -40,6 +40,7 @@ struct Shared {
     commands: AtomicU64,
     last_sync_micros: AtomicU64,
     trust: watch::Sender<u64>,
+    children: watch::Sender<u64>,
 }
 
 impl Committer {
@@ -59,9 +60,12 @@ impl Committer {
             commands: AtomicU64::new(0),
             last_sync_micros: AtomicU64::new(0),
             trust: watch::Sender::new(0),
+            children: watch::Sender::new(0),
         });
         let sequence = shared.shadow.query(&*shared.engine, |view| trust::sequence(view))?;
         shared.trust.send_replace(sequence);
+        let sequence = shared.shadow.query(&*shared.engine, |view| workloads::sequence(view))?;
+        shared.children.send_replace(sequence);
         let worker = shared.clone();
         let thread = std::thread::Builder::new()
             .name("book-committer".into())
@@ -136,6 +140,11 @@ impl Committer {
         self.shared.trust.subscribe()
     }
 
+    /// The number of changes of registrations under a parent, as they become durable.
+    pub(crate) fn children(&self) -> watch::Receiver<u64> {
+        self.shared.children.subscribe()
+    }
+
     pub(crate) fn health(&self) -> Health {
         let shared = &self.shared;
         Health {
@@ -200,6 +209,9 @@ impl Shared {
         self.last_sync_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if let Some(sequence) = trust::changed_sequence(changes)? {
             self.trust.send_replace(sequence);
+        }
+        if let Some(sequence) = workloads::changed_sequence(changes)? {
+            self.children.send_replace(sequence);
         }
         self.observer.group(commands, took);
         Ok(())

@@ -52,7 +52,7 @@ pub(crate) fn enroll(
     Ok(events::append(tx, told(event, intent, source))?)
 }
 
-fn enrolled(intent: &Intent, id: MachineId, source: Source) -> Machine {
+pub(crate) fn enrolled(intent: &Intent, id: MachineId, source: Source) -> Machine {
     Machine {
         id,
         spiffe_id: intent.spiffe_id().clone(),
@@ -67,6 +67,10 @@ fn enrolled(intent: &Intent, id: MachineId, source: Source) -> Machine {
         last_source: source.addr,
         not_after: intent.validity().not_after(),
         abandoned: false,
+        recovery: None,
+        parent: None,
+        deployed: None,
+        hurry: None,
     }
 }
 
@@ -125,7 +129,11 @@ fn finish_enrollment(
 }
 
 /// With `machines = one` an enrollment ends the machine before it.
-fn replace_others(tx: &mut Transaction<'_>, intent: &Intent, by: MachineId) -> Result<(), StoreError> {
+pub(crate) fn replace_others(
+    tx: &mut Transaction<'_>,
+    intent: &Intent,
+    by: MachineId,
+) -> Result<(), StoreError> {
     let now = intent.time();
     let mut replaced = false;
     for mut machine in machines::of_identity(tx, intent.spiffe_id())? {

@@ -10,7 +10,7 @@ use crate::issuances;
 use crate::machines::{self, Machine};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{StoreError, invitations, keys, revoked_list};
+use crate::{StoreError, invitations, keys, revoked_list, uses};
 
 /// Rows that leave in one command at most, so that it does not hold up the others.
 const SHARE: usize = 1024;
@@ -46,8 +46,9 @@ pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired
         invitations::remove(tx, hash)?;
     }
     let (machines, swept) = sweep(tx, now)?;
+    let uses_swept = uses::sweep(tx, now, SHARE)?;
     let lines = revoked_list::forget_ended(tx, now, SHARE)?.max(revoked_list::forget_changes(tx, SHARE)?);
-    let more = lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept;
+    let more = lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept || !uses_swept;
     Ok((Expired { issuances, invitations: invitations.len(), machines }, more))
 }
 

@@ -40,6 +40,14 @@ pub(crate) const ISSUER: u8 = b'C';
 pub(crate) const POLICY: u8 = b'P';
 /// Roots documents by version.
 pub(crate) const ROOTS: u8 = b'O';
+/// Machines and the identities of their workloads to the workloads' own ids.
+pub(crate) const WORKLOAD: u8 = b'W';
+/// Parents to the registrations under them.
+pub(crate) const CHILD: u8 = b'c';
+/// How often the registrations under a parent have changed.
+pub(crate) const CHILDREN_CHANGED: u8 = b'h';
+/// When an identity last used a permission, as verifiers report it.
+pub(crate) const USE: u8 = b'U';
 
 /// Rows of which there is one.
 pub(crate) const HOUSEKEEPING: u8 = b'X';
@@ -55,6 +63,10 @@ pub(crate) const SWEEP: &[u8] = b"Xsweep";
 pub(crate) const RESTORED: &[u8] = b"Xrestored";
 /// The trust sequence.
 pub(crate) const TRUST: &[u8] = b"Xtrust";
+/// How often registrations under any parent have changed.
+pub(crate) const CHILDREN: &[u8] = b"Xchildren";
+/// How far the sweep over uses of permissions has come.
+pub(crate) const USE_SWEEP: &[u8] = b"Xuses";
 /// Up to which trust sequence the changes of the list have left.
 pub(crate) const RELISTED_FROM: &[u8] = b"Xrelisted";
 
@@ -139,6 +151,30 @@ pub(crate) fn relisted(sequence: u64, serial: Serial) -> Key {
 /// Where the changes behind `sequence` begin.
 pub(crate) fn relisted_behind(sequence: u64) -> Key {
     key(RELISTED, &[&sequence.saturating_add(1).to_be_bytes()])
+}
+
+pub(crate) fn workloads(parent: MachineId) -> Key {
+    key(WORKLOAD, &[parent.as_bytes()])
+}
+
+pub(crate) fn workload(parent: MachineId, id: &SpiffeId) -> Key {
+    key(WORKLOAD, &[parent.as_bytes(), id.as_str().as_bytes()])
+}
+
+pub(crate) fn children(parent: &SpiffeId) -> Key {
+    key(CHILD, &[parent.as_str().as_bytes(), &[0]])
+}
+
+pub(crate) fn child(parent: &SpiffeId, id: &SpiffeId) -> Key {
+    key(CHILD, &[parent.as_str().as_bytes(), &[0], id.as_str().as_bytes()])
+}
+
+pub(crate) fn children_changed(parent: &SpiffeId) -> Key {
+    key(CHILDREN_CHANGED, &[parent.as_str().as_bytes()])
+}
+
+pub(crate) fn used(id: &SpiffeId, permission: &str) -> Key {
+    key(USE, &[id.as_str().as_bytes(), &[0], permission.as_bytes()])
 }
 
 pub(crate) fn event(number: u64) -> Key {

@@ -13,7 +13,7 @@ use crate::machines::{Machine, Step};
 use crate::revocation::{self, Cause};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{enrollment, keys, registrations, renewal};
+use crate::{enrollment, keys, recovery, registrations, renewal, workloads};
 
 /// Where in its lineage a certificate stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +60,9 @@ impl Machine {
         self.abandoned = false;
         self.superseded = 0;
         self.last_seen = now;
+        if let Some(recovery) = &mut self.recovery {
+            recovery.unconfirmed = false;
+        }
     }
 }
 
@@ -79,6 +82,11 @@ pub(crate) fn record(tx: &mut Transaction<'_>, intent: &Intent) -> Result<(), Le
             enrollment::enroll(tx, intent, &invitation, machine, source)
         }
         Act::Renew { machine, presented, source } => renewal::renew(tx, intent, machine, presented, source),
+        Act::Recover { machine, presented, allowance, approval, source } => {
+            let claim = recovery::Claim { presented, allowance, approval, source };
+            recovery::recover(tx, intent, machine, &claim)
+        }
+        Act::Workload { parent, workload, source } => workloads::issue(tx, intent, parent, workload, source),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Machines: holders that enrolled, and what operators do with them.
+//! Machines: holders that enrolled.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,11 +11,12 @@ use minicbor::{Decode, Encode};
 use crate::cursor::{Cursor, Listing};
 use crate::engine::Key;
 use crate::events::{self, Event};
+use crate::orders::Hurry;
 use crate::records::{Record, corrupt, plain};
-use crate::revocation::{self, Cause};
+use crate::recovery::Recovery;
 use crate::rows::{Rows, after_prefix, successor};
 use crate::transaction::Transaction;
-use crate::{Actor, Refusal, StoreError, counts, keys, trust};
+use crate::{Refusal, StoreError, counts, keys};
 
 /// Whether a machine may renew, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -53,6 +54,17 @@ impl MachineStatus {
             Self::Replaced => Some(LedgerRefusal::MachineReplaced),
             Self::Revoked => Some(LedgerRefusal::CertificateRevoked),
         }
+    }
+
+    /// The one of two that allows less.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let rank = |status| match status {
+            Self::Active => 0,
+            Self::Held => 1,
+            Self::Suspended => 2,
+            Self::Removed | Self::Replaced | Self::Revoked => 3,
+        };
+        if rank(other) > rank(self) { other } else { self }
     }
 
     /// Whether it can never come back.
@@ -133,6 +145,33 @@ pub struct Machine {
     #[n(12)]
     #[cbor(default)]
     pub abandoned: bool,
+    /// What became of its right to come back after expiry; none as long as it never needed it.
+    #[n(13)]
+    pub recovery: Option<Recovery>,
+    /// The machine it is a workload of.
+    #[cbor(n(14), with = "plain", has_nil)]
+    pub parent: Option<MachineId>,
+    /// The certificate that was last seen being served.
+    #[n(15)]
+    pub deployed: Option<Deployed>,
+    /// Until when it should have renewed, by an operator's order.
+    #[n(16)]
+    pub hurry: Option<Hurry>,
+}
+
+/// A certificate was seen being served.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Deployed {
+    /// Its serial.
+    #[cbor(n(0), with = "plain")]
+    pub serial: Serial,
+    /// Where.
+    #[n(1)]
+    pub address: String,
+    /// When.
+    #[cbor(n(2), with = "plain")]
+    pub at: Timestamp,
 }
 
 impl Machine {
@@ -158,35 +197,6 @@ pub struct MachineFilter {
     pub identity: Option<SpiffeId>,
     /// Only those of this status.
     pub status: Option<MachineStatus>,
-}
-
-/// What an operator does with machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    Approve,
-    Suspend,
-    Resume,
-    Remove,
-}
-
-impl Order {
-    const fn applies_to(self, status: MachineStatus) -> bool {
-        match self {
-            Self::Approve => matches!(status, MachineStatus::Held),
-            Self::Suspend => matches!(status, MachineStatus::Active | MachineStatus::Held),
-            Self::Resume => matches!(status, MachineStatus::Suspended),
-            Self::Remove => !status.has_ended(),
-        }
-    }
-
-    const fn expected(self) -> &'static str {
-        match self {
-            Self::Approve => "held",
-            Self::Suspend => "active or held",
-            Self::Resume => "suspended",
-            Self::Remove => "active, held or suspended",
-        }
-    }
 }
 
 pub(crate) fn get(rows: &impl Rows, id: MachineId) -> Result<Option<Machine>, StoreError> {
@@ -264,7 +274,28 @@ pub(crate) fn forget(tx: &mut Transaction<'_>, machine: &Machine) -> Result<(), 
     tx.remove(keys::machine(machine.id))?;
     tx.remove(keys::machine_of(&machine.spiffe_id, machine.id))?;
     tx.remove(keys::lineage(machine.lineage))?;
+    if let Some(parent) = machine.parent {
+        tx.remove(keys::workload(parent, &machine.spiffe_id))?;
+    }
     counts::change(tx, |c| counts::down(c.machines(machine.status)))
+}
+
+/// A certificate of the machine was seen being served; what was seen before is not written again.
+pub(crate) fn deployed(
+    tx: &mut Transaction<'_>,
+    id: MachineId,
+    serial: Serial,
+    address: String,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut machine = get(tx, id)?.ok_or(Refusal::MachineUnknown { id })?;
+    if machine.deployed.as_ref().is_some_and(|seen| seen.serial == serial && seen.address == address) {
+        return Ok(());
+    }
+    let event = Event::new("machine.deployed", now).machine(id, &machine.spiffe_id).serial(serial);
+    events::append(tx, event.personal("address", &address))?;
+    machine.deployed = Some(Deployed { serial, address, at: now });
+    put(tx, &machine)
 }
 
 /// Gives a machine another status.
@@ -293,64 +324,8 @@ pub(crate) fn meant(rows: &impl Rows, whom: &Whom) -> Result<Vec<Machine>, Store
     }
 }
 
-/// Carries out an order on every machine meant that it applies to; there must be one.
-pub(crate) fn order(
-    tx: &mut Transaction<'_>,
-    order: Order,
-    whom: &Whom,
-    reason: &str,
-    actor: &Actor,
-    now: Timestamp,
-) -> Result<Vec<MachineId>, StoreError> {
-    let mut done = Vec::new();
-    let machines = meant(tx, whom)?;
-    let unfit = machines.first().map(|machine| (machine.id, machine.status));
-    for mut machine in machines {
-        if order.applies_to(machine.status) {
-            obey(tx, order, &mut machine, reason, now)?;
-            let kind = match order {
-                Order::Approve => "machine.approved",
-                Order::Suspend => "machine.suspended",
-                Order::Resume => "machine.resumed",
-                Order::Remove => "machine.removed",
-            };
-            let event = Event::new(kind, now).actor(actor).machine(machine.id, &machine.spiffe_id);
-            events::append(tx, event.reason(reason))?;
-            done.push(machine.id);
-        }
-    }
-    match unfit {
-        Some((id, found)) if done.is_empty() => {
-            Err(Refusal::WrongStatus { id, found, expected: order.expected() }.into())
-        }
-        _ => {
-            if order != Order::Approve {
-                trust::advance(tx)?;
-            }
-            Ok(done)
-        }
-    }
-}
-
-fn obey(
-    tx: &mut Transaction<'_>,
-    order: Order,
-    machine: &mut Machine,
-    reason: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    match order {
-        Order::Approve => set_status(tx, machine, MachineStatus::Active),
-        Order::Suspend => revocation::suspend(tx, machine, now),
-        Order::Resume => revocation::resume(tx, machine, now),
-        Order::Remove => {
-            revocation::end(tx, machine, MachineStatus::Removed, Cause::Removed, reason, now)?;
-            Ok(())
-        }
-    }
-}
-
-fn id_in(octets: &[u8]) -> Result<MachineId, StoreError> {
+/// The machine id a row ends with.
+pub(crate) fn id_in(octets: &[u8]) -> Result<MachineId, StoreError> {
     let id = keys::tail::<8>(octets).ok_or_else(|| corrupt(octets, "ends in no machine id"))?;
     Ok(MachineId::from_random(id))
 }

@@ -10,7 +10,7 @@ use crate::machines::{self, Machine, MachineStatus, Step};
 use crate::revocation::{self, Cause};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{StoreError, trust};
+use crate::{StoreError, recovery, trust};
 
 /// Through which door a certificate is presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +141,13 @@ fn judge(
         let effect = if at_renewal { Effect::TellExpired(issuance) } else { Effect::Nothing };
         return Ok((Presentation::Expired { not_after }, effect));
     }
-    let (id, status) = (machine.id, machine.status);
+    let id = machine.id;
+    // A workload stands no better than its machine.
+    let parent = machine.parent.map(|parent| machines::get(rows, parent)).transpose()?;
+    let status = match parent {
+        Some(parent) => parent.map_or(MachineStatus::Removed, |parent| parent.status.worse(machine.status)),
+        None => machine.status,
+    };
     if status != MachineStatus::Active && (at_renewal || status != MachineStatus::Held) {
         return Ok((Presentation::NotActive { machine: id, status }, Effect::Nothing));
     }
@@ -180,6 +186,7 @@ fn accuse(
         .source(source)
         .address("last_source", machine.last_source);
     events::append(tx, event)?;
+    recovery::bar(tx, machine)?;
     match on_clone {
         OnClone::Report => Ok(()),
         OnClone::Hold => machines::set_status(tx, machine, MachineStatus::Held),

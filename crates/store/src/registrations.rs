@@ -10,7 +10,7 @@ use crate::events::{self, Event};
 use crate::records::{RegistrationRow, corrupt};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{Actor, Refusal, StoreError, counts, invitations, keys};
+use crate::{Actor, Refusal, StoreError, counts, invitations, keys, workloads};
 
 /// What an import did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,16 +37,18 @@ pub(crate) fn get(rows: &impl Rows, id: &SpiffeId) -> Result<Option<Registration
         .transpose()
 }
 
+/// The registration in a row.
+pub(crate) fn read(key: &[u8], octets: &[u8]) -> Result<Registration, StoreError> {
+    let row: RegistrationRow = crate::records::Record::read(key, octets)?;
+    Registration::try_from(row).map_err(|e| corrupt(key, &e.to_string()))
+}
+
 pub(crate) fn list(
     rows: &impl Rows,
     after: Option<&Cursor>,
     limit: usize,
 ) -> Result<Listing<Registration>, StoreError> {
-    Listing::gather(rows, &[keys::REGISTRATION], after, limit, |key, octets| {
-        let row: RegistrationRow = crate::records::Record::read(key, octets)?;
-        let registration = Registration::try_from(row).map_err(|e| corrupt(key, &e.to_string()))?;
-        Ok(Some(registration))
-    })
+    Listing::gather(rows, &[keys::REGISTRATION], after, limit, |key, octets| read(key, octets).map(Some))
 }
 
 /// Creates or changes a registration; its names must be free.
@@ -67,6 +69,7 @@ pub(crate) fn write(
     }
     take_names(tx, &after)?;
     tx.put(keys::registration(&after.id), &RegistrationRow::from(&after))?;
+    workloads::relist(tx, before.as_ref(), Some(&after))?;
     let kind = match before {
         Some(_) => "registration.changed",
         None => "registration.created",
@@ -92,6 +95,7 @@ pub(crate) fn remove(
     forget_names(tx, &registration)?;
     invitations::remove_all(tx, id)?;
     tx.remove(keys::registration(id))?;
+    workloads::relist(tx, Some(&registration), None)?;
     counts::change(tx, |c| counts::down(&mut c.registrations))?;
     events::append(tx, Event::new("registration.removed", now).actor(actor).text("spiffe_id", id))
 }

@@ -26,6 +26,9 @@ pub(crate) fn renew(
     let now = intent.time();
     let mut machine = machines::get(tx, id)?.ok_or(LedgerRefusal::MachineUnknown)?;
     refuse_inactive(&machine)?;
+    if machine.parent.is_some() {
+        return Err(LedgerRefusal::IsWorkload.into());
+    }
     if machine.spiffe_id != *intent.spiffe_id() || machine.lineage != intent.lineage() {
         return Err(LedgerRefusal::LineageMoved.into());
     }
@@ -78,7 +81,7 @@ fn confirm_presented(
 
 /// Makes way for a new pending certificate. The serial returned is that of a pending one with the same key that was
 /// never signed as far as the book knows: it is abandoned, not revoked.
-fn give_up_pending(
+pub(crate) fn give_up_pending(
     tx: &mut Transaction<'_>,
     machine: &mut Machine,
     intent: &Intent,

@@ -305,6 +305,10 @@ fn take_in(
         last_source: source.addr,
         not_after: met.validity.not_after(),
         abandoned: false,
+        recovery: None,
+        parent: None,
+        deployed: None,
+        hurry: None,
     };
     machines::create(tx, &machine)?;
     issuances::adopt(tx, &issuance(met, machine.id, profile), &met.tbs, &met.certificate)?;

@@ -1,5 +1,6 @@
 //! Revocation: an order on machines, lineages, serials or keys becomes a list of serials, bounded by their lifetime.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
@@ -12,7 +13,7 @@ use crate::records::plain;
 use crate::revoked_list::{self, RevokedSerial};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{Actor, Refusal, StoreError, keys, trust};
+use crate::{Actor, Refusal, StoreError, keys, recovery, trust, workloads};
 
 /// What is to be revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -133,8 +134,12 @@ pub(crate) fn plan(rows: &impl Rows, target: &Target, now: Timestamp) -> Result<
         }
         Target::Key(key) => plan.issuances = with_descendants(rows, with_key(rows, key, now)?, now)?,
     }
-    if !matches!(target, Target::Lineage(_)) {
-        for machine in &plan.machines {
+    for machine in plan.machines.clone() {
+        plan.machines.extend(workloads::all_of(rows, machine.id)?);
+    }
+    for machine in &plan.machines {
+        // Those of a lineage that was named are there already.
+        if !matches!(target, Target::Lineage(lineage) if *lineage == machine.lineage) {
             plan.issuances.extend(issuances::of_lineage(rows, machine.lineage, now)?);
         }
     }
@@ -171,6 +176,9 @@ pub(crate) fn revoke(
         let event = Event::new("machine.revoked", now).actor(actor).machine(machine.id, &machine.spiffe_id);
         events::append(tx, event.reason(reason))?;
     }
+    if matches!(target, Target::Serial(_) | Target::Key(_)) {
+        bar_holders(tx, &plan.issuances)?;
+    }
     for issuance in plan.issuances {
         let event = Event::new("certificate.revoked", now).actor(actor).serial(issuance.serial);
         let event = event.text("spiffe_id", &issuance.spiffe_id).reason(reason);
@@ -179,6 +187,17 @@ pub(crate) fn revoke(
     }
     trust::advance(tx)?;
     Ok(revoked)
+}
+
+/// Whoever held a certificate that was revoked by its serial or key does not come back by itself once it has expired: by
+/// then the book has forgotten the certificate.
+fn bar_holders(tx: &mut Transaction<'_>, struck: &[Issuance]) -> Result<(), StoreError> {
+    for id in struck.iter().filter_map(|issuance| issuance.machine).collect::<BTreeSet<_>>() {
+        if let Some(mut machine) = machines::get(tx, id)? {
+            recovery::bar(tx, &mut machine)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an operator has revoked this key.
@@ -200,8 +219,22 @@ pub(crate) fn strike(
     issuances::put(tx, &issuance)
 }
 
-/// Ends a machine with all its certificates.
+/// Ends a machine with all its certificates, and its workloads.
 pub(crate) fn end(
+    tx: &mut Transaction<'_>,
+    machine: &mut Machine,
+    status: MachineStatus,
+    cause: Cause,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for mut one in workloads::all_of(tx, machine.id)? {
+        end_one(tx, &mut one, status, cause, reason, now)?;
+    }
+    end_one(tx, machine, status, cause, reason, now)
+}
+
+fn end_one(
     tx: &mut Transaction<'_>,
     machine: &mut Machine,
     status: MachineStatus,
@@ -218,16 +251,18 @@ pub(crate) fn end(
     Ok(())
 }
 
-/// Suspends a machine: its live certificates are listed until it resumes.
+/// Suspends a machine: its live certificates, and those of its workloads, are listed until it resumes.
 pub(crate) fn suspend(
     tx: &mut Transaction<'_>,
     machine: &mut Machine,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     machines::set_status(tx, machine, MachineStatus::Suspended)?;
-    for issuance in issuances::of_lineage(tx, machine.lineage, now)? {
-        if issuance.is_live(now) {
-            revoked_list::put(tx, &RevokedSerial::of(&issuance, Cause::Suspended))?;
+    for lineage in with_workloads(tx, machine)? {
+        for issuance in issuances::of_lineage(tx, lineage, now)? {
+            if issuance.is_live(now) {
+                revoked_list::put(tx, &RevokedSerial::of(&issuance, Cause::Suspended))?;
+            }
         }
     }
     Ok(())
@@ -240,12 +275,26 @@ pub(crate) fn resume(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     machines::set_status(tx, machine, MachineStatus::Active)?;
-    for issuance in issuances::of_lineage(tx, machine.lineage, now)? {
-        if issuance.revoked.is_none() {
-            revoked_list::take_off(tx, &issuance)?;
+    let parent = machine.parent.map(|parent| machines::get(tx, parent)).transpose()?.flatten();
+    if parent.is_some_and(|parent| parent.status == MachineStatus::Suspended) {
+        // It comes off the list with its machine.
+        return Ok(());
+    }
+    for lineage in with_workloads(tx, machine)? {
+        for issuance in issuances::of_lineage(tx, lineage, now)? {
+            if issuance.revoked.is_none() {
+                revoked_list::take_off(tx, &issuance)?;
+            }
         }
     }
     Ok(())
+}
+
+/// A machine's lineage, and those of its workloads that are not suspended for themselves.
+fn with_workloads(rows: &impl Rows, machine: &Machine) -> Result<Vec<Lineage>, StoreError> {
+    let workloads = workloads::all_of(rows, machine.id)?;
+    let unsuspended = workloads.iter().filter(|one| one.status != MachineStatus::Suspended);
+    Ok(std::iter::once(machine.lineage).chain(unsuspended.map(|one| one.lineage)).collect())
 }
 
 /// These, and every certificate their machine was given since on the strength of one: whoever stole a key may have

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use countersign_identity::{KeyHash, MachineId, Serial, SpiffeId, Timestamp, Validity};
-use countersign_issuance::{BoxFuture, Ledger, Registration, Source};
+use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_issuance::{BoxFuture, Ledger, LedgerError, Registration, Source};
 use tokio::sync::watch;
 
 use crate::{
-    Actor, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
+    Actor, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
     IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
-    PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RootsDocument,
-    Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
+    PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial,
+    RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
 };
 
 /// What a command or a query of the book gives.
@@ -92,6 +92,42 @@ pub trait Store: Ledger {
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
 
+    /// Lets machines come back by themselves once more after their certificates have expired.
+    fn reset_recovery(
+        &self,
+        whom: Whom,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
+
+    /// Pulls the renewal of machines forward: each of them is to have renewed by `until`.
+    fn hurry(
+        &self,
+        whom: Whom,
+        until: Timestamp,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
+
+    /// A machine whose profile wants an operator's word wants to come back: it is held until that is given.
+    fn ask_recovery(
+        &self,
+        machine: MachineId,
+        claim: Claim,
+        now: Timestamp,
+    ) -> BoxFuture<'_, Result<(), LedgerError>>;
+
+    /// A certificate of a machine was seen being served.
+    fn deployed(
+        &self,
+        machine: MachineId,
+        serial: Serial,
+        address: String,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
+
     /// Removes machines for good and revokes their certificates.
     fn remove_machines(
         &self,
@@ -142,6 +178,9 @@ pub trait Store: Ledger {
     /// Appends events that no command of the book tells of.
     fn append_events(&self, events: Vec<Event>) -> BoxFuture<'_, StoreResult<()>>;
 
+    /// Writes down what a verifier reports: events, and which permissions were used.
+    fn report(&self, events: Vec<Event>, uses: Vec<PermissionUse>) -> BoxFuture<'_, StoreResult<()>>;
+
     /// Lets everything leave that is over: whole partitions of issuances, invitations, machines.
     fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>>;
 
@@ -186,6 +225,24 @@ pub trait Store: Ledger {
 
     /// A machine.
     fn machine(&self, id: MachineId) -> StoreResult<Option<Machine>>;
+
+    /// The machine a lineage belongs to.
+    fn holder(&self, lineage: Lineage) -> StoreResult<Option<Machine>>;
+
+    /// The workload of an identity at a machine.
+    fn workload(&self, parent: MachineId, id: &SpiffeId) -> StoreResult<Option<Machine>>;
+
+    /// The registrations under a parent, with the number of their last change.
+    fn children(&self, parent: &SpiffeId) -> StoreResult<(u64, Vec<Registration>)>;
+
+    /// The number of the last change of the registrations under a parent.
+    fn children_changed(&self, parent: &SpiffeId) -> StoreResult<u64>;
+
+    /// The number of changes of registrations under any parent, as they become durable.
+    fn children_sequence(&self) -> watch::Receiver<u64>;
+
+    /// Which identities used which permissions, in the order of the identities.
+    fn uses(&self, after: Option<&Cursor>, limit: usize) -> StoreResult<Listing<PermissionUse>>;
 
     /// Machines in the order of their ids.
     fn machines(

@@ -9,10 +9,12 @@ mod house;
 mod lineage;
 mod model;
 mod on_disk;
+mod recovery;
 mod registrations;
 mod restoration;
 mod revocation;
 mod upkeep;
+mod workloads;
 
 use countersign_store::Options;
 
@@ -101,6 +103,17 @@ conformance! {
         removing_a_registration_removes_its_invitations
         lists_come_in_pieces_that_fit_together
     ;
+    recovery:
+        an_expired_machine_comes_back_once_until_an_operator_resets_it
+        whoever_is_away_for_longer_than_the_allowance_enrolls_again
+        a_recovery_whose_answer_was_lost_is_repeated
+        a_recovery_takes_a_new_key
+        nobody_comes_back_after_a_second_holder_was_seen
+        a_revoked_suspended_or_unregistered_machine_does_not_come_back
+        a_profile_may_want_an_operators_word_before_a_machine_comes_back
+        a_hurried_machine_knows_until_when_and_why
+        what_was_seen_being_served_is_written_once
+    ;
     restoration:
         a_restored_book_never_un_revokes
         a_lineage_of_the_forgotten_time_waits_for_an_operator
@@ -135,5 +148,14 @@ conformance! {
         the_trust_sequence_rises_with_trust_and_with_nothing_else
         a_backup_restores_the_same_book
         a_damaged_or_cut_backup_is_refused_before_it_writes
+    ;
+    workloads:
+        a_machine_fetches_certificates_for_its_workloads_in_one_lineage
+        only_the_parent_fetches_and_only_machines_do
+        workloads_fall_with_their_machine
+        a_machine_enrolled_anew_takes_its_workloads_along
+        a_suspended_workload_stays_so_when_its_machine_resumes
+        a_parent_learns_of_each_change_of_what_is_under_it
+        a_use_is_kept_to_the_hour_and_for_a_quarter
     ;
 }
