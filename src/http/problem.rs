@@ -109,7 +109,9 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::RecoveryUsed | C::RecoveryBarred => {
             "an operator decides: countersign machines reset-recovery, or enroll again with a new invitation"
         }
-        C::WorkloadForeign => "an operator registers it: countersign invite SPIFFE-ID --parent ID --selector S",
+        C::WorkloadForeign => {
+            "an operator registers it: countersign invite SPIFFE-ID --parent ID --selector S"
+        }
         C::WorkloadCertificate => "its machine fetches the next one by POST /v1/workload",
         C::CertificateNotYetValid => "compare the clocks",
         C::CertificateForeign => "connect with a certificate that this CA issued",
