@@ -8,13 +8,14 @@ use countersign_identity::{Clock, SpiffeIdError, TrustDomain};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, IpAddr, Ipv4Addr, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, PeerMisbehaved, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::clock::SystemClock;
+use crate::limit::{KeyKind, Limits, hybrid_alone, is_hybrid_alone};
 use crate::outcome;
 use crate::own::{OwnIdentity, SetupError};
 use crate::peer::VerifiedPeer;
@@ -60,6 +61,8 @@ pub struct ClientSettings {
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn Clock>,
     revocation: Option<Arc<dyn Revocation>>,
+    limits: Limits,
+    hybrid: bool,
     alpn: Vec<Vec<u8>>,
     handshake_timeout: Duration,
 }
@@ -127,6 +130,8 @@ impl ClientSettings {
             provider: provider(),
             clock: Arc::new(SystemClock),
             revocation: None,
+            limits: Limits::default(),
+            hybrid: false,
             alpn: Vec::new(),
             handshake_timeout: HANDSHAKE_TIMEOUT,
         }
@@ -156,6 +161,27 @@ impl ClientSettings {
         Self { revocation: Some(revocation), ..self }
     }
 
+    /// Also refuses servers whose certificate lives longer in all, whatever their issuer allows; no limit by default.
+    #[must_use]
+    pub fn lifetime_limit(mut self, limit: Duration) -> Self {
+        self.limits.lifetime = Some(limit);
+        self
+    }
+
+    /// Also refuses servers with a key of any other kind; by default each kind that the provider verifies is good.
+    #[must_use]
+    pub fn key_kinds(mut self, kinds: &[KeyKind]) -> Self {
+        self.limits.key_kinds = Some(kinds.to_vec());
+        self
+    }
+
+    /// Refuses every handshake whose key exchange is not hybrid, classical and post-quantum together. By default the hybrid is
+    /// preferred where both sides have it.
+    #[must_use]
+    pub fn require_hybrid(self) -> Self {
+        Self { hybrid: true, ..self }
+    }
+
     /// The application protocols asked for, most wanted first; default none.
     #[must_use]
     pub fn alpn(self, protocols: &[&str]) -> Self {
@@ -171,14 +197,15 @@ impl ClientSettings {
     /// The connector.
     ///
     /// # Errors
-    /// When the provider does not support TLS 1.3.
+    /// When the provider does not support TLS 1.3, or has no hybrid key exchange and one is required.
     pub fn build(self) -> Result<ClientConnector, SetupError> {
-        let possession = Possession::new(&self.provider);
+        let provider = if self.hybrid { Arc::new(hybrid_alone(&self.provider)?) } else { self.provider };
+        let possession = Possession::new(&provider);
         let (trust, rule, pin) = match self.expected {
             Expected::Rule(rule, trust) => (trust, rule, None),
             Expected::Pinned(pin, rule) => (Arc::default(), rule, Some(pin)),
         };
-        let mut verifier = SvidVerifier::new(self.provider, trust, self.clock);
+        let mut verifier = SvidVerifier::new(provider, trust, self.clock).with_limits(self.limits);
         if let Some(list) = self.revocation {
             verifier = verifier.with_revocation(list);
         }
@@ -230,9 +257,28 @@ impl ClientConnector {
             (Ok(stream), Some(Ok(peer))) => Ok((stream, peer)),
             (_, Some(Err(refusal))) => Err(ConnectError::Refused(refusal)),
             (Ok(_), None) => Err(ConnectError::Refused(Refusal::NoCertificate)),
+            (Err(fault), _) if is_hybrid_alone(self.config.crypto_provider()) && has_no_group(&fault) => {
+                Err(ConnectError::Refused(Refusal::NotHybrid))
+            }
             (Err(fault), _) => Err(ConnectError::Handshake(fault)),
         }
     }
+}
+
+/// Whether a server found no key exchange in common: it says so by `handshake_failure`, or by asking for another group
+/// than any that was offered (RFC 8446 §4.1.1, §4.1.4).
+fn has_no_group(fault: &io::Error) -> bool {
+    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(
+        inner,
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)
+                | rustls::Error::PeerMisbehaved(
+                    PeerMisbehaved::IllegalHelloRetryRequestWithUnofferedNamedGroup
+                        | PeerMisbehaved::WrongGroupForKeyShare
+                )
+        )
+    )
 }
 
 /// The verifier inside rustls for servers.

@@ -43,6 +43,11 @@ pub enum SetupError {
         "the private key does not belong to the first certificate: take both from the same enrollment, leaf first"
     )]
     KeyMismatch,
+    /// A hybrid key exchange is required of peers, and the provider has none.
+    #[error(
+        "a hybrid key exchange is required, and the provider has none: take aws-lc-rs, or do not require it"
+    )]
+    NoHybrid,
     /// The provider cannot use the key, or TLS cannot be configured.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),

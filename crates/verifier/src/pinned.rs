@@ -38,9 +38,7 @@ impl Pin {
             .ok_or_else(|| Refusal::NotPinned { expected: hex::encode(&self.root) })?;
         let bundle = TrustBundle::new(self.trust_domain.clone(), vec![root.to_vec()]);
         let trust = TrustStore::new([bundle]).map_err(|fault| self.not_a_root(fault))?;
-        let verifier =
-            SvidVerifier::new(Arc::clone(base.provider()), Arc::new(trust), Arc::clone(base.clock()));
-        verifier.verify(chain, Usage::Server)
+        base.believing(Arc::new(trust)).verify(chain, Usage::Server)
     }
 
     fn not_a_root(&self, fault: TrustError) -> Refusal {

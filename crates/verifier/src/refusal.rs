@@ -5,6 +5,7 @@ use std::time::Duration;
 use countersign_identity::{SpiffeId, SpiffeIdError, Timestamp, TrustDomain, duration};
 use rustls::CertificateError;
 
+use crate::limit::LimitFault;
 use crate::peer::ExpiredPeer;
 use crate::profile::ProfileRule;
 
@@ -99,6 +100,17 @@ pub enum Refusal {
         /// The rule in words.
         rule: String,
     },
+    /// A good certificate that goes past a limit of this service.
+    #[error("the certificate of {spiffe_id} goes past a limit: {fault}")]
+    Limit {
+        /// Whose it is, proven.
+        spiffe_id: SpiffeId,
+        /// Which limit.
+        fault: LimitFault,
+    },
+    /// The other side has no hybrid post-quantum key exchange, and one is required.
+    #[error("the handshake found no hybrid post-quantum key exchange in common, and one is required")]
+    NotHybrid,
     /// The server is not the pinned certificate authority.
     #[error(
         "the server did not show the pinned root certificate (SHA-256 {expected}): it is another certificate authority, or somebody in between"
@@ -272,6 +284,9 @@ impl Refusal {
             Self::Revoked { .. } => "certificate_revoked",
             Self::Stale { .. } => "trust_stale",
             Self::NotAllowed { .. } => "peer_not_allowed",
+            Self::Limit { fault: LimitFault::Lifetime { .. }, .. } => "certificate_lifetime",
+            Self::Limit { fault: LimitFault::KeyKind { .. }, .. } => "certificate_key_kind",
+            Self::NotHybrid => "key_exchange_not_hybrid",
             Self::NotPinned { .. } => "server_not_pinned",
         }
     }
@@ -295,7 +310,8 @@ impl Refusal {
             }
             Self::LeafRule { .. } => CertificateError::InvalidPurpose.into(),
             Self::Stale { .. } => CertificateError::UnknownRevocationStatus.into(),
-            Self::NotSpiffe(_) | Self::Chain { .. } | Self::NotAllowed { .. } => {
+            Self::NotHybrid => rustls::PeerIncompatible::NoKxGroupsInCommon.into(),
+            Self::NotSpiffe(_) | Self::Chain { .. } | Self::NotAllowed { .. } | Self::Limit { .. } => {
                 CertificateError::ApplicationVerificationFailure.into()
             }
         }

@@ -9,13 +9,14 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::clock::SystemClock;
+use crate::limit::{KeyKind, Limits, hybrid_alone, is_hybrid_alone};
 use crate::outcome;
 use crate::own::{OwnIdentity, SetupError};
 use crate::peer::VerifiedPeer;
@@ -82,6 +83,8 @@ pub struct ServerSettings {
     provider: Arc<CryptoProvider>,
     clock: Arc<dyn Clock>,
     revocation: Option<Arc<dyn Revocation>>,
+    limits: Limits,
+    hybrid: bool,
     alpn: Vec<Vec<u8>>,
     handshake_timeout: Duration,
     connection_age: Duration,
@@ -130,6 +133,8 @@ impl ServerBuilder {
             provider: provider(),
             clock: Arc::new(SystemClock),
             revocation: None,
+            limits: Limits::default(),
+            hybrid: false,
             alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             handshake_timeout: HANDSHAKE_TIMEOUT,
             connection_age: Duration::from_secs(3600),
@@ -156,6 +161,27 @@ impl ServerSettings {
     #[must_use]
     pub fn revocation(self, revocation: Arc<dyn Revocation>) -> Self {
         Self { revocation: Some(revocation), ..self }
+    }
+
+    /// Also refuses clients whose certificate lives longer in all, whatever their issuer allows; no limit by default.
+    #[must_use]
+    pub fn lifetime_limit(mut self, limit: Duration) -> Self {
+        self.limits.lifetime = Some(limit);
+        self
+    }
+
+    /// Also refuses clients with a key of any other kind; by default each kind that the provider verifies is good.
+    #[must_use]
+    pub fn key_kinds(mut self, kinds: &[KeyKind]) -> Self {
+        self.limits.key_kinds = Some(kinds.to_vec());
+        self
+    }
+
+    /// Refuses every handshake whose key exchange is not hybrid, classical and post-quantum together. By default the hybrid is
+    /// preferred where both sides have it.
+    #[must_use]
+    pub fn require_hybrid(self) -> Self {
+        Self { hybrid: true, ..self }
     }
 
     /// The application protocols offered, most wanted first; default `h2`, `http/1.1`.
@@ -192,10 +218,11 @@ impl ServerSettings {
     /// The acceptor.
     ///
     /// # Errors
-    /// When the provider does not support TLS 1.3.
+    /// When the provider does not support TLS 1.3, or has no hybrid key exchange and one is required.
     pub fn build(self) -> Result<ServerAcceptor, SetupError> {
-        let possession = Possession::new(&self.provider);
-        let mut verifier = SvidVerifier::new(self.provider, self.trust, self.clock);
+        let provider = if self.hybrid { Arc::new(hybrid_alone(&self.provider)?) } else { self.provider };
+        let possession = Possession::new(&provider);
+        let mut verifier = SvidVerifier::new(provider, self.trust, self.clock).with_limits(self.limits);
         if let Some(list) = self.revocation {
             verifier = verifier.with_revocation(list);
         }
@@ -228,6 +255,11 @@ impl ServerAcceptor {
     #[must_use]
     pub const fn handshake_timeout(&self) -> Duration {
         self.handshake_timeout
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn reporter(&self) -> Option<&Reporter> {
+        self.door.reporter.as_ref()
     }
 
     /// A watch over a live connection of this peer.
@@ -264,7 +296,7 @@ impl ServerAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let limit = self.handshake_timeout;
-        let handshake = handshake(Arc::clone(&self.config), io);
+        let handshake = handshake(Arc::clone(&self.config), io, self.door.reporter.as_ref());
         let (stream, verdict) =
             timeout(limit, handshake).await.map_err(|_| AcceptError::Timeout(limit))??;
         match verdict {
@@ -279,18 +311,25 @@ impl ServerAcceptor {
 pub(crate) async fn handshake<IO>(
     config: Arc<ServerConfig>,
     io: IO,
+    reporter: Option<&Reporter>,
 ) -> Result<(TlsStream<IO>, Option<verdict::Verdict>), AcceptError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let hybrid = is_hybrid_alone(config.crypto_provider());
     let (outcome, verdict) = verdict::around(TlsAcceptor::from(config).accept(io).into_fallible()).await;
     match (outcome, verdict) {
         (Ok(stream), verdict) => Ok((stream, verdict)),
         (Err((fault, io)), verdict) => {
             let refused = match verdict {
                 Some(Err(refusal)) => AcceptError::Refused(refusal),
-                _ if shows_no_certificate(&fault) => AcceptError::Refused(Refusal::NoCertificate),
-                _ => return Err(AcceptError::Handshake(fault)),
+                _ => match unasked(&fault, hybrid) {
+                    Some(refusal) => {
+                        outcome::authentication(&Err(refusal.clone()), reporter);
+                        AcceptError::Refused(refusal)
+                    }
+                    None => return Err(AcceptError::Handshake(fault)),
+                },
             };
             linger(io).await;
             Err(refused)
@@ -298,9 +337,15 @@ where
     }
 }
 
-fn shows_no_certificate(fault: &io::Error) -> bool {
-    let inner = fault.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(inner, Some(rustls::Error::NoCertificatesPresented))
+/// The refusal behind a fault that came about before any certificate could be judged.
+fn unasked(fault: &io::Error, hybrid: bool) -> Option<Refusal> {
+    match fault.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::NoCertificatesPresented => Some(Refusal::NoCertificate),
+        rustls::Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) if hybrid => {
+            Some(Refusal::NotHybrid)
+        }
+        _ => None,
+    }
 }
 
 /// Reads on for a moment after an alert: closing over unread data resets the connection and loses the alert.

@@ -1,6 +1,7 @@
 //! The verdict on a certificate chain: bundle, path, leaf rules, revocation, time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_identity::{Clock, KeyHash, SpiffeId, Timestamp, ValidityState};
 use rustls::crypto::CryptoProvider;
@@ -8,6 +9,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::authority::Rules;
 use crate::leaf::Leaf;
+use crate::limit::{KeyKind, Limits};
 use crate::live::LiveSet;
 use crate::path::{PathFault, PathSearch, unix};
 use crate::peer::{ExpiredPeer, PeerFacts, VerifiedPeer};
@@ -55,13 +57,15 @@ pub struct SvidVerifier {
     revocation: Option<Arc<dyn Revocation>>,
     live: Option<Arc<dyn LiveSet>>,
     depth: Option<usize>,
+    limits: Limits,
 }
 
 impl SvidVerifier {
     /// A verifier of these bundles by this clock, without a revocation list.
     #[must_use]
     pub fn new(provider: Arc<CryptoProvider>, trust: Arc<TrustStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { provider, trust, clock, revocation: None, live: None, depth: None }
+        let limits = Limits::default();
+        Self { provider, trust, clock, revocation: None, live: None, depth: None, limits }
     }
 
     /// Also asks `revocation`, last of all.
@@ -81,6 +85,30 @@ impl SvidVerifier {
     #[must_use]
     pub fn with_depth_limit(self, limit: usize) -> Self {
         Self { depth: Some(limit), ..self }
+    }
+
+    /// Also refuses certificates whose whole life is longer: a stolen key works no longer than that.
+    #[must_use]
+    pub fn with_lifetime_limit(mut self, limit: Duration) -> Self {
+        self.limits.lifetime = Some(limit);
+        self
+    }
+
+    /// Also refuses certificates with keys of any other kind. An empty list refuses everybody.
+    #[must_use]
+    pub fn with_key_kinds(mut self, kinds: &[KeyKind]) -> Self {
+        self.limits.key_kinds = Some(kinds.to_vec());
+        self
+    }
+
+    /// The same judgement by other bundles, and without lists that know nothing of them.
+    pub(crate) fn believing(&self, trust: Arc<TrustStore>) -> Self {
+        let limits = self.limits.clone();
+        Self::new(Arc::clone(&self.provider), trust, Arc::clone(&self.clock)).with_limits(limits)
+    }
+
+    pub(crate) fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The cryptography in use.
@@ -125,6 +153,8 @@ impl SvidVerifier {
             None => issuer(&search, &anchors, &leaf, above).map_err(|fault| self.refusal(&leaf, fault))?,
         };
         leaf.obey_rules(&self.provider)?;
+        let within = self.limits.judge(leaf.certificate());
+        within.map_err(|fault| Refusal::Limit { spiffe_id: leaf.spiffe_id().clone(), fault })?;
         let facts = leaf.facts(issuer_key);
         self.is_not_revoked(&facts, search.stands(leaf.certificate(), issuer_key))?;
         anchors.is_not_revoked(&facts, now)?;

@@ -25,6 +25,7 @@ use tokio::time::{sleep, timeout};
 use crate::gate::Gate;
 use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
+use crate::report::Reporter;
 use crate::server::{AcceptError, ServerAcceptor, handshake};
 use connection::Bounds;
 use guard::Guard;
@@ -87,13 +88,15 @@ async fn serve_admitted<C: Clone + Send + Sync + 'static>(
         ..Limits::default()
     };
     let config = Arc::new(ArcSwap::new(Arc::clone(acceptor.config())));
+    let reporter = acceptor.reporter().cloned();
     let admit = move |arrival: &Arrival<'_>| {
         let peer = arrival.verified().cloned().ok_or(Refusal::NoCertificate)?;
         let (lifetime, vigil) = (acceptor.lifetime(&peer), acceptor.vigil(&peer));
         Ok(Admission::new(context(peer)).at_most(lifetime).watched(vigil, acceptor.on_loss()))
     };
     let limits = Arc::new(ArcSwap::from_pointee(limits));
-    serve_connections(listener, config, limits, admit, router, shutdown).await
+    let desk = |closed| Desk { config, limits: Arc::clone(&limits), admit, router, reporter, closed };
+    serve(listener, Arc::clone(&limits), desk, shutdown).await
 }
 
 /// Serves an axum router over TLS to whomever `admit` lets in, until `shutdown` is done and the requests under way have
@@ -116,10 +119,25 @@ where
     C: Clone + Send + Sync + 'static,
     A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal> + Send + Sync + 'static,
 {
+    let desk = |closed| Desk { config, limits: Arc::clone(&limits), admit, router, reporter: None, closed };
+    serve(listener, Arc::clone(&limits), desk, shutdown).await
+}
+
+/// Accepts and attends, until `shutdown` is done and what was under way has finished.
+async fn serve<C, A>(
+    listener: TcpListener,
+    limits: Arc<ArcSwap<Limits>>,
+    desk: impl FnOnce(watch::Receiver<bool>) -> Desk<A>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()>
+where
+    C: Clone + Send + Sync + 'static,
+    A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal> + Send + Sync + 'static,
+{
     let local = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
     let sources = Sources::new(Arc::clone(&limits));
-    let desk = Arc::new(Desk { config, limits, admit, router, closed });
+    let desk = Arc::new(desk(closed));
     let mut open = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -141,7 +159,7 @@ where
     drop(listener);
     let _ = closing.send(true);
     let drained = async { while open.join_next().await.is_some() {} };
-    let patience = desk.limits.load().drain.saturating_add(REST);
+    let patience = limits.load().drain.saturating_add(REST);
     if timeout(patience, drained).await.is_err() {
         tracing::warn!(%local, "some requests did not finish in time and were cut off");
     }
@@ -154,6 +172,7 @@ struct Desk<A> {
     limits: Arc<ArcSwap<Limits>>,
     admit: A,
     router: Router,
+    reporter: Option<Reporter>,
     closed: watch::Receiver<bool>,
 }
 
@@ -168,7 +187,7 @@ impl<A> Desk<A> {
         let _ = socket.set_nodelay(true);
         let greeting = async {
             let _turn = place.turn().await;
-            handshake(self.config.load_full(), socket).await
+            handshake(self.config.load_full(), socket, self.reporter.as_ref()).await
         };
         let limits = **self.limits.load();
         let limit = limits.handshake_timeout;

@@ -14,11 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::world::{LEDGER, PAYMENTS, World, only, own};
 
 type ClientStream = tokio_rustls::client::TlsStream<TcpStream>;
-type Accepted = Result<VerifiedPeer, AcceptError>;
-type Connected = Result<(ClientStream, VerifiedPeer), ConnectError>;
+pub(crate) type Accepted = Result<VerifiedPeer, AcceptError>;
+pub(crate) type Connected = Result<(ClientStream, VerifiedPeer), ConnectError>;
 
 /// One connection: what the server made of it and what the client did. The server greets whom it accepts.
-async fn meet(acceptor: &ServerAcceptor, connector: &ClientConnector) -> (Accepted, Connected) {
+pub(crate) async fn meet(acceptor: &ServerAcceptor, connector: &ClientConnector) -> (Accepted, Connected) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let addr = listener.local_addr().expect("an address");
     let serve = async {

@@ -13,6 +13,7 @@ mod front_door;
 mod gate;
 mod handshake;
 mod leaves;
+mod limits;
 mod lists;
 mod live;
 mod live_trust;
