@@ -2,8 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_api::{
-    Bundle, CertificateResponse, EnrollRequest, Invitation, InvitationError, Problem, RenewRequest,
-    RootsResponse, admin,
+    Bundle, CertificateResponse, DecisionReport, DeployedRequest, EnrollRequest, Invitation, InvitationError,
+    JwtSvidRequest, JwtSvidResponse, Problem, RecoverRequest, RenewRequest, RenewalWindow, ReportResponse,
+    RootsResponse, WorkloadRegistrations, WorkloadRequest, admin, trust,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -36,6 +37,19 @@ pub fn body(octets: &[u8]) {
     is_read_back::<EnrollRequest>(octets);
     is_read_back::<RenewRequest>(octets);
     is_read_back::<CertificateResponse>(octets);
+    is_read_back::<RenewalWindow>(octets);
+    is_read_back::<RecoverRequest>(octets);
+    is_read_back::<DeployedRequest>(octets);
+    is_read_back::<WorkloadRegistrations>(octets);
+    is_read_back::<WorkloadRequest>(octets);
+    is_read_back::<JwtSvidRequest>(octets);
+    is_read_back::<JwtSvidResponse>(octets);
+    is_read_back::<DecisionReport>(octets);
+    is_read_back::<ReportResponse>(octets);
+    is_read_back::<trust::TrustPayload>(octets);
+    is_read_back::<trust::IssuersPart>(octets);
+    is_read_back::<trust::RevokedPart>(octets);
+    is_read_back::<trust::TrustFile>(octets);
     is_read_back::<Problem>(octets);
     is_read_back::<Bundle>(octets);
     is_read_back::<RootsResponse>(octets);
