@@ -7,7 +7,9 @@
 //! assert_eq!((sample.percentile(50), sample.percentile(99)), (50, 99));
 //! ```
 
+pub mod corridor;
 mod cpu;
+pub mod ghosts;
 mod identities;
 pub mod pem;
 mod sample;

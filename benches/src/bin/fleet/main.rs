@@ -1,0 +1,65 @@
+//! Fleets of any size in a book, through the store's own commands: what TLS would take hours for.
+//!
+//! `seed` gives every registration of a stopped CA's book a machine; `churn` renews a fleet in a book of its own by an
+//! injected clock and shows how large the book is. Both show how far they are and end by themselves.
+
+mod churn;
+mod crew;
+mod seed;
+
+use std::{io::Write as _, path::PathBuf};
+
+use anyhow::Result;
+use clap::Parser;
+
+/// The fleets of scripts/scale.
+#[derive(Parser)]
+enum Command {
+    /// Enrolls a machine for every registration below a path, in the book of a CA that does not run.
+    Seed {
+        /// The book's directory.
+        #[arg(long)]
+        book: PathBuf,
+        /// The certificate of the CA's issuer, PEM.
+        #[arg(long)]
+        issuer: PathBuf,
+        /// The profile of the registrations, as the CA has it.
+        #[arg(long)]
+        profile: PathBuf,
+        /// Only registrations whose SPIFFE ID begins so.
+        #[arg(long)]
+        below: String,
+    },
+    /// Renews a fleet over and over while its certificates end, and prints a line of JSON for each sample.
+    Churn {
+        /// The directory of the new book.
+        #[arg(long)]
+        book: PathBuf,
+        /// Machines in the fleet.
+        #[arg(long, default_value_t = 5_000)]
+        machines: usize,
+        /// Certificates to issue in all.
+        #[arg(long, default_value_t = 10_000_000)]
+        issuances: u64,
+        /// The life of each, in minutes; machines renew at half of it.
+        #[arg(long, default_value_t = 5)]
+        minutes: u64,
+        /// Samples to take.
+        #[arg(long, default_value_t = 40)]
+        samples: u64,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Seed { book, issuer, profile, below } => {
+            let line = seed::run(&book, &issuer, &profile, &below).await?;
+            writeln!(std::io::stdout(), "{line}")?;
+        }
+        Command::Churn { book, machines, issuances, minutes, samples } => {
+            churn::run(&book, &churn::Plan { machines, issuances, minutes, samples }).await?;
+        }
+    }
+    Ok(())
+}
