@@ -14,13 +14,14 @@ use countersign_api::{
     admin::{InviteRequest, InviteResponse, Page, RevokeKind, RevokeRequest},
     paths,
 };
+use countersign_bench::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use crate::{checker::Dump, client::Connection};
+use crate::checker::Dump;
 
 /// The trust domain of every run.
 pub(crate) const TRUST_DOMAIN: &str = "crash.example";

@@ -6,15 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_api::{CertificateResponse, EnrollRequest, admin::RevokeKind, paths};
-use countersign_bench::tls;
+use countersign_bench::{Connection, Proposal, tls};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::RwLock;
 
 use crate::{
     ca::{Ca, TRUST_DOMAIN},
-    client::Connection,
     dice::Dice,
-    proposal::Proposal,
     receipts::{self, Held, Ledger},
 };
 

@@ -7,13 +7,9 @@
 mod agents;
 mod ca;
 mod checker;
-#[path = "../load/client.rs"]
-mod client;
 mod dice;
 mod kills;
 mod machines;
-#[path = "../load/proposal.rs"]
-mod proposal;
 mod receipts;
 
 use std::{io::Write as _, path::PathBuf};

@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use countersign_bench::{
     corridor::{Corridor, registration},
+    crew::{Machine, Place},
     ghosts::Ghosts,
 };
 use countersign_identity::Timestamp;
@@ -18,7 +19,7 @@ use countersign_store::Store as _;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::crew::{HANDS, Machine, Place};
+use crate::{HANDS, open};
 
 /// When the injected clock begins: 2026-11-23T12:00:00Z.
 const NOON: Timestamp = Timestamp::from_unix(1_795_435_200);
@@ -42,7 +43,7 @@ struct Hand {
 pub(crate) async fn run(dir: &Path, plan: &Plan) -> Result<()> {
     let profile = format!("lifetime = \"{}m\"", plan.minutes);
     let (corridor, _) = Corridor::new("bench.example", &profile, NOON).await?;
-    let place = Place::open(dir, corridor)?;
+    let place = open(dir, corridor)?;
     let mut hands = enroll(&place, plan.machines).await?;
     let each = plan.machines as u64;
     let rounds = plan.issuances.saturating_sub(each).div_ceil(each);
@@ -52,7 +53,7 @@ pub(crate) async fn run(dir: &Path, plan: &Plan) -> Result<()> {
     for round in 1..=rounds {
         now = now + half_life;
         hands = renew(&place, hands, now).await?;
-        place.book.expire(now).await?;
+        place.book().expire(now).await?;
         if round % every == 0 || round == rounds {
             let sample = sample(&place, dir, (round + 1) * each, now, begun)?;
             writeln!(std::io::stdout(), "{sample}")?;
@@ -108,8 +109,8 @@ fn sample(
     now: Timestamp,
     begun: Instant,
 ) -> Result<serde_json::Value> {
-    let counts = place.book.counts()?;
-    let newest = place.book.events(counts.events.saturating_sub(EVENTS), usize::try_from(EVENTS)?)?;
+    let counts = place.book().counts()?;
+    let newest = place.book().events(counts.events.saturating_sub(EVENTS), usize::try_from(EVENTS)?)?;
     let octets: usize = newest.iter().map(|event| event.bytes.len()).sum();
     Ok(json!({
         "issued": issued,

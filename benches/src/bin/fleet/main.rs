@@ -4,13 +4,22 @@
 //! injected clock and shows how large the book is. Both show how far they are and end by themselves.
 
 mod churn;
-mod crew;
 mod seed;
 
-use std::{io::Write as _, path::PathBuf};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Result;
 use clap::Parser;
+use countersign_bench::{corridor::Corridor, crew::Place};
+use countersign_store::{Book, Options};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+/// Workers: two full groups of the committer, so that many share a flush.
+const HANDS: u64 = 512;
 
 /// The fleets of scripts/scale.
 #[derive(Parser)]
@@ -29,6 +38,9 @@ enum Command {
         /// Only registrations whose SPIFFE ID begins so.
         #[arg(long)]
         below: String,
+        /// Revoke each machine at once.
+        #[arg(long)]
+        revoked: bool,
     },
     /// Renews a fleet over and over while its certificates end, and prints a line of JSON for each sample.
     Churn {
@@ -53,8 +65,8 @@ enum Command {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Command::parse() {
-        Command::Seed { book, issuer, profile, below } => {
-            let line = seed::run(&book, &issuer, &profile, &below).await?;
+        Command::Seed { book, issuer, profile, below, revoked } => {
+            let line = seed::run(&book, &issuer, &profile, &below, revoked).await?;
             writeln!(std::io::stdout(), "{line}")?;
         }
         Command::Churn { book, machines, issuances, minutes, samples } => {
@@ -62,4 +74,12 @@ async fn main() -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn open(dir: &Path, corridor: Corridor) -> Result<Arc<Place>> {
+    let mut dice = StdRng::seed_from_u64(1);
+    let options = Options::new(Box::new(move |salt: &mut [u8]| dice.fill_bytes(salt)));
+    // Certificates to be kept have four times this room.
+    let book = Book::open(dir, Options { queue_depth: 4096, ..options })?;
+    Ok(Arc::new(Place::new(book, corridor)))
 }

@@ -4,11 +4,9 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_api::{CertificateResponse, EnrollRequest, Invitation, paths};
-use countersign_bench::{Identity, IdentityFile, pem, tls};
+use countersign_bench::{Connection, Identity, IdentityFile, Proposal, pem, tls};
 use rustls::ClientConfig;
 use sha2::{Digest as _, Sha256};
-
-use crate::{client::Connection, proposal::Proposal};
 
 const WORKERS: usize = 16;
 

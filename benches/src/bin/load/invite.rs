@@ -7,8 +7,7 @@ use countersign_api::{
     admin::{InviteRequest, InviteResponse, Registration},
     paths,
 };
-
-use crate::client::Connection;
+use countersign_bench::Connection;
 
 const CONNECTIONS: usize = 8;
 const TTL_SECONDS: u64 = 900;

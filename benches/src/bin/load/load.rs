@@ -10,16 +10,14 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::Args;
 use countersign_api::paths;
-use countersign_bench::{Identity, IdentityFile, Sample, tls};
+use countersign_bench::{Answer, Connection, Identity, IdentityFile, Proposal, Sample, tls};
 use hyper::body::Bytes;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::{
-    client::{Answer, Connection},
     judge::{self, Verdict},
-    proposal::Proposal,
     window::Window,
 };
 

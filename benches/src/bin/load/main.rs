@@ -3,12 +3,10 @@
 //! `invite` and `enroll` prepare identities at a CA (the floor makes its own); `keep-alive` and `fresh` measure.
 //! Keys and CSRs are made before the measured window, answers are judged after it.
 
-mod client;
 mod enroll;
 mod invite;
 mod judge;
 mod load;
-mod proposal;
 mod window;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf};

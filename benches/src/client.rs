@@ -20,20 +20,25 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 /// An open connection.
-pub(crate) struct Connection {
+pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
 /// What came back.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The whole body.
+    pub body: Bytes,
 }
 
 impl Connection {
     /// Opens a TCP connection and completes the TLS handshake.
-    pub(crate) async fn open(server: SocketAddr, config: Arc<ClientConfig>) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or TLS fails.
+    pub async fn open(server: SocketAddr, config: Arc<ClientConfig>) -> Result<Self> {
         let stream = TcpStream::connect(server).await.with_context(|| format!("cannot reach {server}"))?;
         stream.set_nodelay(true)?;
         let name = ServerName::IpAddress(server.ip().into());
@@ -42,7 +47,10 @@ impl Connection {
     }
 
     /// Opens a unix socket.
-    pub(crate) async fn unix(path: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn unix(path: &Path) -> Result<Self> {
         let stream =
             UnixStream::connect(path).await.with_context(|| format!("cannot reach {}", path.display()))?;
         Self::over(stream, "localhost".into()).await
@@ -59,7 +67,10 @@ impl Connection {
     }
 
     /// Sends JSON and reads the whole answer.
-    pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer> {
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer> {
         let request = Request::builder()
             .method(Method::POST)
             .uri(path)

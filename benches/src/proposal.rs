@@ -6,13 +6,17 @@ use hyper::body::Bytes;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData as _};
 
 /// A P-256 key never used before.
-pub(crate) struct Proposal {
+pub struct Proposal {
     key: KeyPair,
     csr: String,
 }
 
 impl Proposal {
-    pub(crate) fn new() -> Result<Self> {
+    /// Draws a key and signs its request.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn new() -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -20,21 +24,29 @@ impl Proposal {
         Ok(Self { key, csr })
     }
 
-    pub(crate) fn csr(&self) -> &str {
+    /// The request, PEM.
+    #[must_use]
+    pub fn csr(&self) -> &str {
         &self.csr
     }
 
     /// The body of `POST /v1/renew`.
-    pub(crate) fn body(&self) -> Result<Bytes> {
+    ///
+    /// # Errors
+    /// Never: text is always JSON.
+    pub fn body(&self) -> Result<Bytes> {
         Ok(serde_json::to_vec(&RenewRequest { csr: self.csr.clone() })?.into())
     }
 
-    pub(crate) fn key_pem(&self) -> String {
+    /// The key, PKCS#8, PEM.
+    #[must_use]
+    pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
     }
 
     /// The key's SubjectPublicKeyInfo, DER: what the certificate must carry.
-    pub(crate) fn spki(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
         self.key.subject_public_key_info()
     }
 }

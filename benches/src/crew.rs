@@ -1,29 +1,26 @@
-//! Those who enroll and renew ghosts in a book, many at a time, so that they share its flushes.
+//! A book with the corridor into it, in which ghosts are enrolled and renewed.
 
-use std::{net::IpAddr, path::Path, sync::Arc};
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
-use countersign_bench::{
+use countersign_identity::{Lineage, MachineId, Serial, Timestamp};
+use countersign_issuance::{Act, Registration, Source};
+use countersign_store::{Actor, Book, NewInvitation, Store as _, Target};
+
+use crate::{
     corridor::Corridor,
     ghosts::{BlankPen, Ghosts},
 };
-use countersign_identity::{Lineage, MachineId, Serial, Timestamp};
-use countersign_issuance::{Act, Registration, Source};
-use countersign_store::{Actor, Book, NewInvitation, Options, Store as _};
-use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-
-/// Workers: two full groups of the committer.
-pub(crate) const HANDS: u64 = 512;
 
 /// A book and the corridor into it.
-pub(crate) struct Place {
-    pub(crate) book: Book,
+pub struct Place {
+    book: Book,
     corridor: Corridor,
     pen: BlankPen,
 }
 
 /// A machine as its last certificate left it.
-pub(crate) struct Machine {
+pub struct Machine {
     registration: Registration,
     id: MachineId,
     lineage: Lineage,
@@ -31,24 +28,31 @@ pub(crate) struct Machine {
 }
 
 impl Place {
-    pub(crate) fn open(book: &Path, corridor: Corridor) -> Result<Arc<Self>> {
-        let mut dice = StdRng::seed_from_u64(1);
-        let options = Options::new(Box::new(move |salt: &mut [u8]| dice.fill_bytes(salt)));
-        // Certificates to be kept have four times this room.
-        let options = Options { queue_depth: 4096, ..options };
+    /// Certificates for this book come through this corridor.
+    #[must_use]
+    pub fn new(book: Book, corridor: Corridor) -> Self {
         let pen = BlankPen::of(corridor.issuer().clone());
-        Ok(Arc::new(Self { book: Book::open(book, options)?, corridor, pen }))
+        Self { book, corridor, pen }
+    }
+
+    /// The book.
+    #[must_use]
+    pub const fn book(&self) -> &Book {
+        &self.book
     }
 
     /// Invites and enrolls one machine.
-    pub(crate) async fn enroll(
+    ///
+    /// # Errors
+    /// When policy, judge or book refuse it.
+    pub async fn enroll(
         &self,
         registration: Registration,
         ghosts: &mut Ghosts,
         now: Timestamp,
     ) -> Result<Machine> {
         let hash = ghosts.octets();
-        let expires = now + std::time::Duration::from_mins(15);
+        let expires = now + Duration::from_mins(15);
         let invitation = NewInvitation { hash, registration: registration.clone(), expires, uses: 1 };
         self.book.invite(invitation, Actor::House, now).await?;
         let (id, lineage) = (MachineId::from_random(ghosts.octets()), Lineage::from_random(ghosts.octets()));
@@ -59,14 +63,22 @@ impl Place {
     }
 
     /// Renews one machine, which presents its newest certificate.
-    pub(crate) async fn renew(
-        &self,
-        machine: &mut Machine,
-        ghosts: &mut Ghosts,
-        now: Timestamp,
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    /// When policy, judge or book refuse it.
+    pub async fn renew(&self, machine: &mut Machine, ghosts: &mut Ghosts, now: Timestamp) -> Result<()> {
         let act = Act::Renew { machine: machine.id, presented: machine.newest, source: source(ghosts) };
         self.issue(machine, ghosts, act, now).await
+    }
+
+    /// Revokes a machine with all its certificates.
+    ///
+    /// # Errors
+    /// When the book takes no writes.
+    pub async fn revoke(&self, machine: &Machine, now: Timestamp) -> Result<()> {
+        let target = Target::Machine(machine.id);
+        self.book.revoke(target, "benchmark".to_owned(), false, Actor::House, now).await?;
+        Ok(())
     }
 
     async fn issue(

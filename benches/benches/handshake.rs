@@ -1,0 +1,169 @@
+//! B6: what our verifier adds to the server's half of a handshake, beside rustls' own `WebPkiClientVerifier`.
+//!
+//! Handshakes in memory, both halves on one thread; callgrind counts `server_half` alone (scripts/bench does that).
+//! The client shows a leaf and its issuer, both below one root.
+
+#![expect(clippy::expect_used, reason = "a bench stops at a broken fixture")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use countersign_identity::Timestamp;
+use countersign_testkit::{Authority, Forged, SnapshotForge, noon, noon_clock};
+use countersign_verifier::{
+    ClientBuilder, HardLimit, OwnIdentity, PeerRule, ServerBuilder, SnapshotFile, TrustStore, Trusted,
+    provider,
+};
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+
+const CALLER: &str = "spiffe://prod.example/payments";
+const SERVICE: &str = "spiffe://prod.example/ledger";
+
+#[derive(Parser)]
+struct Run {
+    /// Who judges the client.
+    verifier: Judge,
+    /// Handshakes.
+    #[arg(long, default_value_t = 20)]
+    times: u32,
+    /// What Cargo says to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Judge {
+    /// rustls' own, by path.
+    Webpki,
+    /// Ours, by path.
+    Ours,
+    /// Ours, with a trust snapshot that lists the issuer.
+    Anchored,
+}
+
+fn main() {
+    let Run { verifier, times, bench: _ } = Run::parse();
+    let root = Authority::root("prod.example");
+    let issuer = root.issuer();
+    let trust = trust(verifier, &root, &issuer);
+    let (caller, service) = (issuer.leaf(CALLER).forge(), issuer.leaf(SERVICE).forge());
+    let server = match verifier {
+        Judge::Webpki => webpki(&root, own(&service)),
+        Judge::Ours | Judge::Anchored => {
+            let rule = PeerRule::one_of([CALLER.parse().expect("an ID")]);
+            let settings =
+                ServerBuilder::new(own(&service), Arc::clone(&trust)).admit(rule).clock(noon_clock());
+            Arc::clone(settings.build().expect("a server").config())
+        }
+    };
+    let rule = PeerRule::one_of([SERVICE.parse().expect("an ID")]);
+    let client = ClientBuilder::new(trust).expect(rule).identity(own(&caller)).clock(noon_clock());
+    let client = client.build().expect("a client");
+    for _ in 0..times {
+        handshake(&server, client.config());
+    }
+}
+
+/// What both sides believe: roots, and where issuers are anchors, a snapshot.
+fn trust(judge: Judge, root: &Authority, issuer: &Authority) -> Arc<TrustStore> {
+    let trust = TrustStore::new([root.bundle()]).expect("a root");
+    if matches!(judge, Judge::Anchored) {
+        let signer = root.trust_signer(1);
+        let file = SnapshotForge::new(root, &signer).issuer(issuer).forge().file();
+        let file = SnapshotFile::read(&file).expect("a snapshot");
+        let judged = Trusted::anchored(root.bundle()).judge(file.jws(), noon(), &provider());
+        let snapshot = judged.expect("a good one").complete(None, file.parts(), &provider());
+        trust.adopt(&snapshot.expect("all its parts"), HardLimit::default()).expect("good roots");
+    }
+    Arc::new(trust)
+}
+
+/// The settings of our server, but for who judges.
+fn webpki(root: &Authority, identity: Arc<OwnIdentity>) -> Arc<ServerConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.certificate().clone()).expect("a root");
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Noon))
+        .with_protocol_versions(&[&TLS13])
+        .expect("TLS 1.3")
+        .with_client_cert_verifier(clients.build().expect("a verifier"))
+        .with_cert_resolver(identity);
+    config.ignore_client_order = true;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}
+
+fn own(forged: &Forged) -> Arc<OwnIdentity> {
+    OwnIdentity::new(forged.chain(), forged.key_der()).expect("an identity")
+}
+
+fn handshake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) {
+    let name = ServerName::try_from("ledger.prod.example").expect("a name");
+    let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
+    let mut server = Half::Fresh(Arc::clone(server));
+    let mut answer = Vec::new();
+    for _ in 0..8 {
+        let mut said = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut said).expect("memory takes all");
+        }
+        answer.clear();
+        server = server_half(server, &said, &mut answer);
+        let mut left = answer.as_slice();
+        while !left.is_empty() {
+            client.read_tls(&mut left).expect("memory gives all");
+            client.process_new_packets().expect("the server is good");
+        }
+        if !client.is_handshaking() && server.is_done() {
+            return;
+        }
+    }
+    unreachable!("a handshake has fewer flights");
+}
+
+/// The server of one handshake.
+enum Half {
+    Fresh(Arc<ServerConfig>),
+    Open(Box<ServerConnection>),
+}
+
+impl Half {
+    fn is_done(&self) -> bool {
+        matches!(self, Self::Open(connection) if !connection.is_handshaking())
+    }
+}
+
+/// All that a server does at one flight of the client. Its name is what callgrind looks for.
+#[inline(never)]
+fn server_half(half: Half, mut said: &[u8], answer: &mut Vec<u8>) -> Half {
+    let mut connection = match half {
+        Half::Fresh(config) => Box::new(ServerConnection::new(config).expect("a server")),
+        Half::Open(connection) => connection,
+    };
+    while !said.is_empty() {
+        connection.read_tls(&mut said).expect("memory gives all");
+        connection.process_new_packets().expect("the client is good");
+    }
+    while connection.wants_write() {
+        connection.write_tls(answer).expect("memory takes all");
+    }
+    Half::Open(connection)
+}
+
+/// The noon of the testkit, as rustls asks for it.
+#[derive(Debug)]
+struct Noon;
+
+impl TimeProvider for Noon {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since: Duration = noon().since(Timestamp::from_unix(0));
+        Some(UnixTime::since_unix_epoch(since))
+    }
+}
