@@ -1,5 +1,7 @@
 //! Bundles in the SPIFFE form: a JWK set (SPIFFE Trust Domain and Bundle §4).
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign_identity::{TrustBundle, TrustDomain};
@@ -20,6 +22,7 @@ struct Set {
     keys: Vec<Key>,
     #[serde(default)]
     spiffe_sequence: u64,
+    spiffe_refresh_hint: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +47,20 @@ struct Key {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn bundle_from_jwks(trust_domain: TrustDomain, jwks: &[u8]) -> Result<TrustBundle, JwksError> {
+    read_bundle(trust_domain, jwks).map(|published| published.bundle)
+}
+
+/// A bundle as an endpoint publishes it.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) bundle: TrustBundle,
+    /// How soon to look again (`spiffe_refresh_hint`).
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only endpoints are looked at again"))]
+    pub(crate) hint: Option<Duration>,
+}
+
+/// The same with what an endpoint adds.
+pub(crate) fn read_bundle(trust_domain: TrustDomain, jwks: &[u8]) -> Result<Published, JwksError> {
     let refused = |what: String| JwksError { what };
     if jwks.len() > LIMIT {
         return Err(refused(format!("it has {} octets, at most {LIMIT} are read", jwks.len())));
@@ -62,7 +79,8 @@ pub fn bundle_from_jwks(trust_domain: TrustDomain, jwks: &[u8]) -> Result<TrustB
             STANDARD.decode(certificate).map_err(|fault| refused(format!("x5c is no base64: {fault}")))?,
         );
     }
-    Ok(TrustBundle::new(trust_domain, roots).with_sequence(set.spiffe_sequence))
+    let bundle = TrustBundle::new(trust_domain, roots).with_sequence(set.spiffe_sequence);
+    Ok(Published { bundle, hint: set.spiffe_refresh_hint.map(Duration::from_secs) })
 }
 
 #[cfg(test)]

@@ -31,7 +31,8 @@
 //!
 //! # Where to begin
 //! - A server: [`ServerBuilder`]. A client: [`ClientBuilder`]. Both ask whom to let through before anything else works.
-//! - What to believe, kept right while it changes: [`LiveTrust`]; bundles of other domains: [`follow_bundle_file`].
+//! - What to believe, kept right while it changes: [`LiveTrust`]; bundles of other domains: [`follow_bundle_file`], and with
+//!   the feature `http` `BundleEndpoint`.
 //! - A verdict on certificates from elsewhere: [`SvidVerifier`]. A refusal says what is wrong: [`Refusal`].
 //! - Permissions: [`Gate`]. To answer peers with bad certificates instead of hanging up: [`FrontDoor`].
 //! - Connections that live long, without HTTP: [`Vigil`].
@@ -127,12 +128,15 @@ pub use snapshot::{
     IssuerFault, Judged, PartRef, Parts, RootsFault, SignerFault, Snapshot, SnapshotFault, SnapshotFile,
     Trusted,
 };
+#[cfg(feature = "http")]
+pub use source::{
+    BundleEndpoint, CaAddress, CaAddressError, CaLink, EndpointHandle, EndpointHealth, EndpointUrl,
+    EndpointUrlError, WebRoots, WebRootsError,
+};
 pub use source::{
     BundleFileError, Counts, LiveTrust, LiveTrustError, LiveTrustSettings, Offered, TrustHealth, TrustState,
     follow_bundle_file, follow_identity_files, offer_bundle_file,
 };
-#[cfg(feature = "http")]
-pub use source::{CaAddress, CaAddressError, CaLink};
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 pub use trust::{Anchors, TrustError, TrustStore};

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::pem::{PemError, certificates_from_pem, key_from_pem};
 use crate::provider::provider;
+use crate::trust::TrustError;
 
 /// A certificate chain and its private key, shown to peers as client and as server.
 ///
@@ -43,6 +44,9 @@ pub enum SetupError {
         "the private key does not belong to the first certificate: take both from the same enrollment, leaf first"
     )]
     KeyMismatch,
+    /// A bundle to know the other side by cannot be trusted.
+    #[error("cannot trust the bundle: {0}")]
+    Bundle(Box<TrustError>),
     /// A hybrid key exchange is required of peers, and the provider has none.
     #[error(
         "a hybrid key exchange is required, and the provider has none: take aws-lc-rs, or do not require it"

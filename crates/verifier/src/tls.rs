@@ -11,6 +11,8 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
+#[cfg(feature = "http")]
+use rustls::{RootCertStore, crypto::CryptoProvider};
 
 use crate::own::SetupError;
 use crate::svid::SvidVerifier;
@@ -55,6 +57,23 @@ pub(crate) fn client_config(
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
     config.alpn_protocols = alpn;
+    Ok(Arc::new(config))
+}
+
+/// A client that knows servers of the web by their host names, under these authorities.
+#[cfg(feature = "http")]
+pub(crate) fn web_config(
+    provider: &Arc<CryptoProvider>,
+    clock: &Arc<dyn Clock>,
+    roots: Arc<RootCertStore>,
+) -> Result<Arc<ClientConfig>, SetupError> {
+    let mut config =
+        ClientConfig::builder_with_details(Arc::clone(provider), Arc::new(ClockTime(Arc::clone(clock))))
+            .with_protocol_versions(&[&TLS13])?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 

@@ -85,7 +85,7 @@ fn read_at_most(path: &Path, size: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Puts a whole file in place: whoever reads it sees the old content or the new, and so does the next start.
-fn put(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn put(path: &Path, content: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);

@@ -99,9 +99,18 @@ pub fn offer_bundle_file(
         Some(b'{') => bundle_from_jwks(trust_domain.clone(), octets)?,
         _ => bundle_from_pem(trust_domain.clone(), octets)?,
     };
+    put_in_force(store, bundle)
+}
+
+/// Puts a bundle in the place of an older one, and of nothing else.
+pub(super) fn put_in_force(store: &TrustStore, bundle: TrustBundle) -> Result<(), BundleFileError> {
+    let trust_domain = bundle.trust_domain();
     if let Some(held) = store.get(trust_domain.as_str()) {
         if held.snapshot().is_some() {
             return Err(BundleFileError::UnderSnapshot(trust_domain.clone()));
+        }
+        if *held.bundle() == bundle {
+            return Ok(());
         }
         let (found, held) = (bundle.sequence(), held.bundle().sequence());
         if found < held {

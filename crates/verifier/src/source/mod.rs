@@ -5,6 +5,8 @@ mod backoff;
 #[cfg(feature = "http")]
 mod ca;
 mod disk;
+#[cfg(feature = "http")]
+mod endpoint;
 mod file;
 mod health;
 #[cfg(feature = "http")]
@@ -15,6 +17,10 @@ mod live;
 pub(crate) use backoff::Backoff;
 #[cfg(feature = "http")]
 pub use ca::{CaAddress, CaAddressError};
+#[cfg(feature = "http")]
+pub use endpoint::{
+    BundleEndpoint, EndpointHandle, EndpointHealth, EndpointUrl, EndpointUrlError, WebRoots, WebRootsError,
+};
 pub use file::{BundleFileError, follow_bundle_file, follow_identity_files, offer_bundle_file};
 pub use health::{Counts, TrustHealth, TrustState};
 #[cfg(feature = "http")]

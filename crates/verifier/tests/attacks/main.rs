@@ -9,6 +9,8 @@
 
 mod adopted;
 mod crls;
+#[cfg(all(feature = "axum", feature = "http"))]
+mod endpoints;
 mod front_door;
 mod gate;
 mod handshake;
