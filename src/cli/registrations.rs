@@ -223,6 +223,7 @@ fn fields(registration: &Registration) -> Vec<(&'static str, String)> {
         ("until", registration.until.clone()),
         ("owner", registration.owner.clone()),
         ("machines", Some(registration.machines.clone())),
+        ("tokens", (registration.tokens != "bound").then(|| registration.tokens.clone())),
         ("shared", registration.shared.then(|| "yes".to_owned())),
         ("parent", registration.parent.clone()),
         ("selectors", many(&registration.selectors)),

@@ -36,6 +36,11 @@ pub(crate) struct StatedRegistration {
     #[arg(long, value_name = "HOW-MANY")]
     machines: Option<Machines>,
 
+    /// What its access tokens are worth without its key: `bound` ones nothing, `bearer` ones all they say, for callers
+    /// behind something that ends TLS. Default: bound.
+    #[arg(long, value_name = "WORTH")]
+    tokens: Option<Tokens>,
+
     /// Let another identity that is also shared hold the same DNS names or addresses. Default: names belong to one
     /// identity.
     #[arg(long)]
@@ -49,6 +54,12 @@ pub(crate) struct StatedRegistration {
     /// then all must hold. Default: none.
     #[arg(long, value_name = "SELECTOR", requires = "parent")]
     selector: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tokens {
+    Bound,
+    Bearer,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -72,6 +83,7 @@ impl StatedRegistration {
             ("until", self.until.is_some()),
             ("owner", self.owner.is_some()),
             ("machines", self.machines.is_some()),
+            ("tokens", self.tokens.is_some()),
             ("shared", self.shared),
             ("parent", self.parent.is_some()),
             ("selectors", !self.selector.is_empty()),
@@ -94,6 +106,10 @@ impl StatedRegistration {
             machines: match self.machines {
                 None | Some(Machines::One) => "one".to_owned(),
                 Some(Machines::Many) => "many".to_owned(),
+            },
+            tokens: match self.tokens {
+                None | Some(Tokens::Bound) => "bound".to_owned(),
+                Some(Tokens::Bearer) => "bearer".to_owned(),
             },
             shared: self.shared,
             parent: self.parent.map(|id| id.to_string()),

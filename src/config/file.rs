@@ -134,6 +134,9 @@ pub struct LimitsTable {
     pub burst_per_source: u32,
     /// Renewals a minute of one machine.
     pub renewals_per_minute_per_machine: u32,
+    /// Access tokens a second of one identity, and as many at once: a fleet of one identity that restarts together
+    /// asks once each.
+    pub tokens_per_second_per_identity: u32,
     /// Commands waiting for the book before callers are told to come back.
     pub store_queue: u32,
 }
@@ -151,6 +154,7 @@ impl Default for LimitsTable {
             requests_per_second_per_source: 200,
             burst_per_source: 400,
             renewals_per_minute_per_machine: 30,
+            tokens_per_second_per_identity: 100,
             store_queue: 4096,
         }
     }

@@ -73,6 +73,12 @@ impl StateDir {
         self.root.join("trust")
     }
 
+    /// Keys of access tokens after the first, one directory a generation.
+    #[must_use]
+    pub fn token_keys(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+
     /// The roots documents, a JSON array, oldest first.
     #[must_use]
     pub fn roots_documents(&self) -> PathBuf {
@@ -88,7 +94,7 @@ impl StateDir {
     /// Removes what an interrupted backup or rotation left behind. Young ones may belong to a process that still runs.
     pub fn clear_leftovers(&self) {
         const YOUNG: Duration = Duration::from_secs(3600);
-        for parent in [self.root.clone(), self.issuers(), self.trust_signers()] {
+        for parent in [self.root.clone(), self.issuers(), self.trust_signers(), self.token_keys()] {
             let Ok(entries) = fs::read_dir(&parent) else { continue };
             for entry in entries.flatten() {
                 let age = entry.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());

@@ -99,6 +99,8 @@ pub struct Limits {
     pub burst_per_source: u32,
     /// Renewals a minute of one machine.
     pub renewals_per_minute_per_machine: u32,
+    /// Access tokens a second of one identity.
+    pub tokens_per_second_per_identity: u32,
     /// Depth of the book's queue.
     pub store_queue: usize,
 }
@@ -267,6 +269,10 @@ fn limits(table: &LimitsTable, value: &ValueError<'_>) -> Result<Limits, ConfigE
             table.requests_per_second_per_source,
         )?,
         burst_per_source: rate("limits.burst_per_source", table.burst_per_source)?,
+        tokens_per_second_per_identity: rate(
+            "limits.tokens_per_second_per_identity",
+            table.tokens_per_second_per_identity,
+        )?,
         renewals_per_minute_per_machine: rate(
             "limits.renewals_per_minute_per_machine",
             table.renewals_per_minute_per_machine,

@@ -87,6 +87,7 @@ fn label(path: &str) -> &'static str {
         paths::BUNDLE => "bundle",
         paths::ROOTS => "roots",
         paths::TRUST => "trust",
+        paths::TOKEN => "token",
         paths::TRUST_PART => "trust_part",
         other if other.starts_with("/v1/admin/") => "admin",
         _ => "other",

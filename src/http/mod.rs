@@ -8,6 +8,7 @@ mod desk;
 mod live_set;
 mod local;
 mod machine;
+mod oauth;
 mod ops;
 mod problem;
 mod server;
@@ -37,6 +38,15 @@ fn machine_routes() -> Router<Arc<Ca>> {
         .route(paths::RENEW, post(machine::renew))
         .route(paths::BUNDLE, get(machine::bundle))
         .route(paths::ROOTS, get(machine::roots))
+}
+
+/// The authorization server.
+fn oauth_routes() -> Router<Arc<Ca>> {
+    Router::new()
+        .route(paths::TOKEN, post(oauth::token))
+        .route(paths::JWKS, get(oauth::jwks))
+        .route(paths::OAUTH_METADATA, get(oauth::metadata))
+        .route(paths::OPENID_METADATA, get(oauth::metadata))
 }
 
 /// What verifiers read, with a live certificate unless the configuration opens it to everybody.
@@ -75,6 +85,7 @@ fn local_routes() -> Router<Arc<Ca>> {
 fn public_router(ca: &Arc<Ca>) -> Router {
     Router::new()
         .merge(machine_routes())
+        .merge(oauth_routes())
         .merge(trust_routes().route_layer(from_fn_with_state(Arc::clone(ca), trust::by_live_certificate)))
         .merge(admin_routes().route_layer(from_fn_with_state(Arc::clone(ca), caller::by_certificate)))
         .fallback(desk::not_found)

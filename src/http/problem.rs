@@ -39,6 +39,11 @@ impl Failure {
         self
     }
 
+    /// What was found and expected.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The stable code, for events.
     pub(crate) fn code(&self) -> &'static str {
         self.code.as_str()

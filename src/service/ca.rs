@@ -8,14 +8,13 @@ use std::{
 use arc_swap::{ArcSwap, ArcSwapOption};
 use countersign_identity::{Clock, Serial, Timestamp, TrustDomain, Validity};
 use countersign_issuance::{House, ReservedNames};
-use countersign_policy::Policy;
 use countersign_store::Store;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use zeroize::Zeroizing;
 
 use super::{
-    KeySet, Metrics, Profiles, RateLimits, StartError, book::open_book, publisher::Published,
-    root_hand::unlock_secret,
+    KeySet, Metrics, Profiles, RateLimits, StartError, book::open_book, grants::Tally, policy::Compiled,
+    publisher::Published, root_hand::unlock_secret, token_ring::TokenRing,
 };
 use crate::{
     config::{Config, Limits, StateDir},
@@ -55,7 +54,8 @@ pub struct Ca {
     pub(super) watched: Mutex<(Instant, Timestamp)>,
     /// Held while a policy is compared and applied, so that nothing comes between.
     pub(super) applying: tokio::sync::Mutex<()>,
-    pub(super) compiled: ArcSwapOption<Policy>,
+    pub(super) compiled: ArcSwapOption<Compiled>,
+    pub(super) grants: Tally,
 }
 
 impl std::fmt::Debug for Ca {
@@ -96,6 +96,7 @@ impl Ca {
             watched: Mutex::new((Instant::now(), now)),
             applying: tokio::sync::Mutex::new(()),
             compiled: ArcSwapOption::empty(),
+            grants: Tally::default(),
             world,
         })
     }
@@ -110,6 +111,12 @@ impl Ca {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Who gives access tokens, exactly as tokens and metadata name it (RFC 8414 §2).
+    #[must_use]
+    pub fn token_issuer(&self) -> &str {
+        self.url.trim_end_matches('/')
     }
 
     /// Now, by the injected clock.
@@ -206,6 +213,12 @@ impl Ca {
 
     pub(super) fn adopt_keys(&self, keys: KeySet) {
         self.keys.store(Arc::new(keys));
+        self.published.sign_anew();
+    }
+
+    /// Another issuer may be taken up at the same moment: neither change loses the other.
+    pub(super) fn adopt_token_ring(&self, ring: &Arc<TokenRing>) {
+        self.keys.rcu(|keys| keys.with_token_ring(Arc::clone(ring)));
         self.published.sign_anew();
     }
 

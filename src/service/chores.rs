@@ -29,7 +29,10 @@ impl Ca {
     pub async fn sweep(&self) -> Result<(), Refused> {
         let now = self.now();
         self.rates().sweep();
-        if !self.clock_is_steady() {
+        self.close_tallies(now).await;
+        let steady = self.clock_is_steady();
+        self.turn_token_ring(steady)?;
+        if !steady {
             tracing::warn!(%now, "the clock was set or the CA has just started: nothing leaves the book for now");
             return Ok(());
         }

@@ -97,6 +97,7 @@ fn follow(existing: Registration, wish: &InvitationWish) -> Registration {
             "until" => asked.until = wished.until,
             "owner" => asked.owner = wished.owner.clone(),
             "machines" => asked.machines = wished.machines,
+            "tokens" => asked.tokens = wished.tokens,
             "shared" => asked.shared = wished.shared,
             "parent" => asked.parent = wished.parent.clone(),
             "selectors" => asked.selectors = wished.selectors.clone(),

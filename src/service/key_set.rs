@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::{
     pem,
     root_hand::{RootActError, certificate_in, generations, key_in, parse},
+    token_ring::TokenRing,
     trust_signer::{self, TrustSigner},
 };
 use crate::{
@@ -18,12 +19,14 @@ use crate::{
 };
 
 /// What the running CA holds: the root's certificate (never its key), every issuer, and the pen of the newest.
+#[derive(Clone)]
 pub struct KeySet {
     root: IssuerCertificate,
     issuers: Vec<IssuerCertificate>,
     signer: Arc<dyn Signer>,
     ca_keys: Vec<KeyHash>,
     trust_signer: TrustSigner,
+    token_ring: Arc<TokenRing>,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -91,10 +94,10 @@ impl KeySet {
         let mut ca_keys = vec![root.key_hash()];
         ca_keys.extend(issuers.iter().map(IssuerCertificate::key_hash));
         ca_keys.extend(trust_keys);
-        for name in ["token", "jwt-svid"] {
-            ca_keys.push(key_hash(&open_signer(&KeyFile::at(state.key(name)), unlock)?));
-        }
-        Ok(Self { root, issuers, signer, ca_keys, trust_signer })
+        let token_ring = Arc::new(TokenRing::open(state, unlock)?);
+        ca_keys.extend(token_ring.key_hashes());
+        ca_keys.push(key_hash(&open_signer(&KeyFile::at(state.key("jwt-svid")), unlock)?));
+        Ok(Self { root, issuers, signer, ca_keys, trust_signer, token_ring })
     }
 
     /// The root.
@@ -126,6 +129,20 @@ impl KeySet {
     #[must_use]
     pub fn ca_keys(&self) -> &[KeyHash] {
         &self.ca_keys
+    }
+
+    /// The keys of access tokens.
+    #[must_use]
+    pub fn token_ring(&self) -> &TokenRing {
+        &self.token_ring
+    }
+
+    /// The same keys with other keys of access tokens. Those that left stay what no machine may have.
+    pub(super) fn with_token_ring(&self, ring: Arc<TokenRing>) -> Self {
+        let mut keys = self.clone();
+        keys.ca_keys.extend(ring.key_hashes().filter(|hash| !self.ca_keys.contains(hash)));
+        keys.token_ring = ring;
+        keys
     }
 
     /// Who signs trust snapshots: the newest trust signer.

@@ -20,6 +20,13 @@ pub struct IssuedLabels {
     pub door: &'static str,
 }
 
+/// Labels of access tokens.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct TokenLabels {
+    /// How the client proved who it is.
+    pub method: &'static str,
+}
+
 /// Labels of refusals.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct RefusedLabels {
@@ -50,6 +57,8 @@ pub struct Metrics {
     registry: Registry,
     /// Certificates issued.
     pub issued: Family<IssuedLabels, Counter>,
+    /// Access tokens granted.
+    pub tokens: Family<TokenLabels, Counter>,
     /// Requests refused.
     pub refused: Family<RefusedLabels, Counter>,
     /// Time to answer a request.
@@ -94,6 +103,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Registry::with_prefix("countersign"),
             issued: Family::default(),
+            tokens: Family::default(),
             refused: Family::default(),
             latency: Family::new_with_constructor(latency),
             handshakes: Family::default(),
@@ -120,6 +130,7 @@ impl Metrics {
     fn register(&mut self) {
         let r = &mut self.registry;
         r.register("issued", "Certificates issued, by door", self.issued.clone());
+        r.register("tokens", "Access tokens granted, by client authentication", self.tokens.clone());
         r.register("refused", "Requests refused, by problem code", self.refused.clone());
         r.register_with_unit("request", "Time to answer a request", Unit::Seconds, self.latency.clone());
         r.register("handshakes", "TLS handshakes, by key-exchange group", self.handshakes.clone());
@@ -171,6 +182,11 @@ impl Metrics {
     /// One certificate was issued through `door`.
     pub fn count_issued(&self, door: &'static str) {
         self.issued.get_or_create(&IssuedLabels { door }).inc();
+    }
+
+    /// One access token was granted to a client that proved itself by `method`.
+    pub fn count_token(&self, method: &'static str) {
+        self.tokens.get_or_create(&TokenLabels { method }).inc();
     }
 
     /// One handshake was completed with the key-exchange `group`.

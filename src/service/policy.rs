@@ -11,6 +11,13 @@ use super::{Ca, Refused};
 /// What changing the policy takes.
 const OWN_POLICY: &str = "countersign:policy";
 
+/// A policy ready for use, as the book had it at a trust sequence.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    sequence: u64,
+    policy: Arc<Policy>,
+}
+
 impl Ca {
     /// The policy that applies.
     ///
@@ -41,17 +48,22 @@ impl Ca {
         Ok(version)
     }
 
-    /// The policy that applies, compiled once per version: large ones take a while.
-    fn compiled_policy(&self) -> Result<Option<Arc<Policy>>, Refused> {
-        let Some(record) = self.policy()? else { return Ok(None) };
-        if let Some(compiled) = self.compiled.load_full()
-            && *compiled.version().as_bytes() == record.version
-        {
-            return Ok(Some(compiled));
+    /// The policy that applies, compiled once per version: large ones take a while. It is read again only when something
+    /// of what verifiers must know has changed.
+    pub(super) fn compiled_policy(&self) -> Result<Option<Arc<Policy>>, Refused> {
+        // Read first: what changes while we look is looked at again.
+        let sequence = *self.book().trust_sequence().borrow();
+        let known = self.compiled.load_full();
+        if let Some(known) = known.as_ref().filter(|known| known.sequence == sequence) {
+            return Ok(Some(Arc::clone(&known.policy)));
         }
-        let compiled = Arc::new(parse(&record.text)?);
-        self.compiled.store(Some(Arc::clone(&compiled)));
-        Ok(Some(compiled))
+        let Some(record) = self.policy()? else { return Ok(None) };
+        let policy = match known {
+            Some(known) if *known.policy.version().as_bytes() == record.version => Arc::clone(&known.policy),
+            _ => Arc::new(parse(&record.text)?),
+        };
+        self.compiled.store(Some(Arc::new(Compiled { sequence, policy: Arc::clone(&policy) })));
+        Ok(Some(policy))
     }
 
     /// Whether `id` has `permission` now; `None` without a policy.

@@ -25,8 +25,6 @@ use super::{
 
 /// The policy of a CA that has none: nobody may do anything.
 const NO_POLICY: &str = "version = 1\n";
-/// The keys of access tokens; there are none yet.
-const NO_KEYS: &str = "{\"keys\":[]}";
 /// Revoked serials read in one look at the book.
 const PAGE: usize = 4096;
 /// Between two snapshots, at least: what comes in between goes out together.
@@ -226,7 +224,7 @@ impl Publisher {
             issuers,
             revoked: self.list.parts(&ids),
             policy: self.policy_part(state.policy),
-            token_keys: Part::new(NO_KEYS.into(), "application/jwk-set+json"),
+            token_keys: Arc::clone(ca.keys().token_ring().published()),
         })
     }
 
@@ -295,8 +293,10 @@ impl Publisher {
 fn is_due(ca: &Ca) -> bool {
     let Some(snapshot) = ca.trust() else { return true };
     let sequence = *ca.book().trust_sequence().borrow();
-    let signer = ca.keys().trust_signer().certificate().key_hash;
-    snapshot.sequence() < sequence || snapshot.signer() != signer || snapshot.is_old(ca.now())
+    let keys = ca.keys();
+    let signer = keys.trust_signer().certificate().key_hash;
+    let other_keys = snapshot.signer() != signer || !snapshot.names(keys.token_ring().published());
+    snapshot.sequence() < sequence || other_keys || snapshot.is_old(ca.now())
 }
 
 /// Now; but a snapshot of the same sequence is never of the same second as the one before, or readers could not tell them

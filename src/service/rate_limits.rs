@@ -2,7 +2,7 @@
 
 use std::{hash::Hash, net::IpAddr, num::NonZeroU32, time::Duration};
 
-use countersign_identity::MachineId;
+use countersign_identity::{MachineId, SpiffeId};
 use governor::{
     DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
@@ -25,6 +25,7 @@ pub struct RateLimits {
     sources: DefaultKeyedRateLimiter<IpAddr>,
     readers: DefaultKeyedRateLimiter<IpAddr>,
     machines: DefaultKeyedRateLimiter<MachineId>,
+    tokens: DefaultKeyedRateLimiter<SpiffeId>,
     refusals: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
 }
@@ -45,10 +46,12 @@ impl RateLimits {
         let reader = Quota::per_second(many(limits.requests_per_second_per_source))
             .allow_burst(many(limits.burst_per_source));
         let machine = Quota::per_minute(at_least_one(limits.renewals_per_minute_per_machine));
+        let token = Quota::per_second(at_least_one(limits.tokens_per_second_per_identity));
         Self {
             sources: RateLimiter::keyed(source),
             readers: RateLimiter::keyed(reader),
             machines: RateLimiter::keyed(machine),
+            tokens: RateLimiter::keyed(token),
             refusals: RateLimiter::keyed(Quota::per_minute(REFUSALS_A_MINUTE)),
             clock: DefaultClock::default(),
         }
@@ -79,6 +82,14 @@ impl RateLimits {
         self.check(&self.machines, &id)
     }
 
+    /// Counts one access token of an identity.
+    ///
+    /// # Errors
+    /// How long it should wait.
+    pub fn token(&self, id: &SpiffeId) -> Result<(), Duration> {
+        self.check(&self.tokens, id)
+    }
+
     /// Whether one more refused attempt under this serial or invitation is worth a write. A budget of its own: refused
     /// attempts never use up anybody's renewals.
     #[must_use]
@@ -91,6 +102,7 @@ impl RateLimits {
         self.sources.retain_recent();
         self.readers.retain_recent();
         self.machines.retain_recent();
+        self.tokens.retain_recent();
         self.refusals.retain_recent();
     }
 

@@ -131,6 +131,11 @@ impl Snapshot {
         self.parts.get(sha256)
     }
 
+    /// Whether it names this part itself.
+    pub(super) fn names(&self, part: &Part) -> bool {
+        self.named.iter().any(|named| named.reference() == part.reference())
+    }
+
     /// It and every part it names, in one file.
     #[must_use]
     pub fn file(&self) -> TrustFile {

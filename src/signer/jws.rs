@@ -59,6 +59,20 @@ pub async fn sign_compact(
     Ok(format!("{input}.{signature}"))
 }
 
+/// Signs `payload` under a header that is encoded already.
+///
+/// # Errors
+/// When the pen fails.
+pub(super) async fn sign_under(
+    header: &str,
+    payload: &[u8],
+    signer: &dyn Signer,
+) -> Result<String, JwsError> {
+    let input = format!("{header}.{}", URL_SAFE_NO_PAD.encode(payload));
+    let signature = signed(&input, signer).await?;
+    Ok(format!("{input}.{signature}"))
+}
+
 async fn signed(input: &str, signer: &dyn Signer) -> Result<String, JwsError> {
     let der = signer.sign(input.as_bytes()).await?;
     let raw = raw_signature(&der).ok_or(JwsError::Signature(der.len()))?;

@@ -26,6 +26,9 @@ pub struct Registration {
     /// `one` or `many`.
     #[serde(default = "one")]
     pub machines: String,
+    /// `bound` or `bearer`: what its access tokens are worth without its key.
+    #[serde(default = "bound", skip_serializing_if = "is_bound")]
+    pub tokens: String,
     /// Whether another identity may hold the same names.
     #[serde(default)]
     pub shared: bool,
@@ -42,6 +45,14 @@ pub struct Registration {
 
 fn workload() -> String {
     "workload".into()
+}
+
+fn bound() -> String {
+    "bound".into()
+}
+
+fn is_bound(tokens: &str) -> bool {
+    tokens == "bound"
 }
 
 fn one() -> String {

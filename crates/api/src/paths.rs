@@ -33,6 +33,19 @@ pub fn trust_part(sha256: &str) -> String {
     TRUST_PART.replace("{sha256}", sha256)
 }
 
+/// `POST`: an access token for whoever proves an identity (RFC 6749 §4.4).
+pub const TOKEN: &str = "/oauth2/token";
+/// `POST`: whether a token or API key is alive, for the service it is for (RFC 7662).
+pub const INTROSPECT: &str = "/oauth2/introspect";
+/// `POST`: a token or API key is to die (RFC 7009).
+pub const TOKEN_REVOKE: &str = "/oauth2/revoke";
+/// `GET`: the keys of access tokens, a JWK set.
+pub const JWKS: &str = "/oauth2/jwks";
+/// `GET`: what the authorization server can do (RFC 8414).
+pub const OAUTH_METADATA: &str = "/.well-known/oauth-authorization-server";
+/// `GET`: the same where OpenID clients look for it (OpenID Connect Discovery §4).
+pub const OPENID_METADATA: &str = "/.well-known/openid-configuration";
+
 /// `GET`: the process is alive.
 pub const HEALTHZ: &str = "/healthz";
 /// `GET`: the process can answer renewals.

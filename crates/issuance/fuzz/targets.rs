@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign_identity::{Lineage, Serial, Timestamp, TrustDomain, Validity};
 use countersign_issuance::{
     BACKDATE, Csr, DnsName, House, IssuerCertificate, KeyKind, LIFETIMES, MAX_CERTIFICATE, MAX_CSR,
-    MAX_RECOVERY, Machines, Profile, ProvenKey, Registration, ReservedNames, approve,
+    MAX_RECOVERY, Machines, Profile, ProvenKey, Registration, ReservedNames, Tokens, approve,
 };
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 
@@ -81,6 +81,7 @@ fn registration(trust_domain: &TrustDomain) -> Registration {
         until: None,
         owner: None,
         machines: Machines::One,
+        tokens: Tokens::Bound,
         shared: false,
         parent: None,
         selectors: vec![],

@@ -21,7 +21,7 @@
 //! # use std::{sync::Arc, time::Duration};
 //! # use countersign_identity::{Lineage, MachineId, Serial, Timestamp, TrustDomain, Validity};
 //! # use countersign_issuance::{
-//! #     BoxFuture, Intent, LedgerError, Machines, SignerError, SigningAlgorithm, Source, authority,
+//! #     BoxFuture, Intent, LedgerError, Machines, SignerError, SigningAlgorithm, Source, Tokens, authority,
 //! # };
 //! # use rcgen::{CertificateParams, KeyPair, PublicKeyData, SigningKey};
 //! # struct Pen(KeyPair, Vec<u8>);
@@ -60,7 +60,7 @@
 //! # let registration = Registration {
 //! #     id: "spiffe://prod.example/payments".parse()?,
 //! #     profile: "workload".to_owned(),
-//! #     dns: vec![], ip: vec![], until: None, owner: None, machines: Machines::One, shared: false, parent: None,
+//! #     dns: vec![], ip: vec![], until: None, owner: None, machines: Machines::One, tokens: Tokens::Bound, shared: false, parent: None,
 //! #     selectors: vec![], created: now,
 //! # };
 //! let profile = Profile::parse("workload", r#"lifetime = "1h""#)?;
@@ -121,6 +121,7 @@ pub use profile::{LIFETIMES, MAX_RECOVERY, OnClone, Profile, ProfileError, Renew
 pub use proven_key::ProvenKey;
 pub use recorded::Recorded;
 pub use registration::{
-    Difference, MAX_NAMES, Machines, MachinesError, Registration, RegistrationError, ReservedNames,
+    Difference, MAX_NAMES, Machines, MachinesError, Registration, RegistrationError, ReservedNames, Tokens,
+    TokensError,
 };
 pub use signer::{BoxFuture, Signer, SignerError, SigningAlgorithm};

@@ -31,6 +31,8 @@ pub struct Registration {
     pub owner: Option<String>,
     /// How many machines may hold it at once.
     pub machines: Machines,
+    /// Whether its access tokens are worth something only to who has its key.
+    pub tokens: Tokens,
     /// Whether its DNS names and addresses may be those of other shared registrations.
     pub shared: bool,
     /// The machine that may ask for it on a workload's behalf.
@@ -83,6 +85,52 @@ impl FromStr for Machines {
             "one" => Ok(Machines::One),
             "many" => Ok(Machines::Many),
             _ => Err(MachinesError { found: text.to_owned() }),
+        }
+    }
+}
+
+/// What an access token of an identity is worth to who holds it (RFC 8705 §3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Tokens {
+    /// Nothing without a key of the lineage it was given to. The default: a stolen token opens no door.
+    #[default]
+    Bound,
+    /// All it says: for callers behind something that ends TLS.
+    Bearer,
+}
+
+impl Tokens {
+    /// The word used on the command line and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Tokens::Bound => "bound",
+            Tokens::Bearer => "bearer",
+        }
+    }
+}
+
+impl fmt::Display for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text that is neither `bound` nor `bearer`.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("found tokens = {found:?}, expected \"bound\" or \"bearer\"")]
+pub struct TokensError {
+    found: String,
+}
+
+impl FromStr for Tokens {
+    type Err = TokensError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "bound" => Ok(Tokens::Bound),
+            "bearer" => Ok(Tokens::Bearer),
+            _ => Err(TokensError { found: text.to_owned() }),
         }
     }
 }
@@ -205,6 +253,7 @@ impl Registration {
             ("until", optional(self.until.as_ref()), optional(other.until.as_ref())),
             ("owner", optional(self.owner.as_ref()), optional(other.owner.as_ref())),
             ("machines", self.machines.to_string(), other.machines.to_string()),
+            ("tokens", self.tokens.to_string(), other.tokens.to_string()),
             ("shared", self.shared.to_string(), other.shared.to_string()),
             ("parent", optional(self.parent.as_ref()), optional(other.parent.as_ref())),
             ("selectors", listed(&self.selectors), listed(&other.selectors)),
@@ -286,6 +335,7 @@ mod tests {
             until: None,
             owner: None,
             machines: Machines::One,
+            tokens: Tokens::Bound,
             shared: false,
             parent: None,
             selectors: Vec::new(),

@@ -4,7 +4,7 @@
 //! committer's thread against an overlay, shares one flush with the others of its group, and is answered afterwards.
 //!
 //! ```
-//! use countersign_issuance::{Machines, Registration};
+//! use countersign_issuance::{Machines, Registration, Tokens};
 //! use countersign_store::{Actor, Book, NewInvitation, Options, Store};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -20,6 +20,7 @@
 //!     until: None,
 //!     owner: Some("payments team".into()),
 //!     machines: Machines::One,
+//!     tokens: Tokens::Bound,
 //!     shared: false,
 //!     parent: None,
 //!     selectors: vec![],

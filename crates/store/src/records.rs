@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
-use countersign_issuance::{Machines, Registration};
+use countersign_issuance::{Machines, Registration, Tokens};
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -245,6 +245,8 @@ pub(crate) struct RegistrationRow {
     selectors: Vec<String>,
     #[cbor(n(10), with = "plain")]
     created: Timestamp,
+    #[n(11)]
+    bearer: Option<bool>,
 }
 
 impl From<&Registration> for RegistrationRow {
@@ -261,6 +263,7 @@ impl From<&Registration> for RegistrationRow {
             parent: r.parent.clone(),
             selectors: r.selectors.clone(),
             created: r.created,
+            bearer: (r.tokens == Tokens::Bearer).then_some(true),
         }
     }
 }
@@ -278,6 +281,7 @@ impl TryFrom<RegistrationRow> for Registration {
             until: row.until,
             owner: row.owner,
             machines: if row.many { Machines::Many } else { Machines::One },
+            tokens: if row.bearer == Some(true) { Tokens::Bearer } else { Tokens::Bound },
             shared: row.shared,
             parent: row.parent,
             selectors: row.selectors,

@@ -101,6 +101,7 @@ impl Authority {
                 until: None,
                 owner: None,
                 machines: "one".into(),
+                tokens: "bound".into(),
                 shared: false,
                 parent: None,
                 selectors: Vec::new(),

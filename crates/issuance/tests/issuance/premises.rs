@@ -7,7 +7,7 @@ use countersign_identity::{KeyHash, Lineage, MachineId, Serial, Timestamp, Trust
 use countersign_issuance::{
     Act, Approved, BoxFuture, Denial, House, Intent, Issued, IssuerCertificate, Ledger, LedgerError,
     Machines, Profile, ProvenKey, Registration, ReservedNames, Signer, SignerError, SigningAlgorithm, Source,
-    approve, authority,
+    Tokens, approve, authority,
 };
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
 
@@ -197,6 +197,7 @@ pub(crate) fn registration() -> Registration {
         until: None,
         owner: Some("payments team".to_owned()),
         machines: Machines::One,
+        tokens: Tokens::Bound,
         shared: false,
         parent: None,
         selectors: Vec::new(),

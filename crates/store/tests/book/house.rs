@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_identity::{KeyHash, Lineage, MachineId, Serial, Timestamp, TrustDomain, Validity};
 use countersign_issuance::{
     BoxFuture, House, IssuerCertificate, Machines, Prepared, Profile, ProvenKey, Registration, ReservedNames,
-    Signer, SignerError, SigningAlgorithm, approve, approve_own, authority,
+    Signer, SignerError, SigningAlgorithm, Tokens, approve, approve_own, authority,
 };
 use rcgen::{CertificateParams, KeyPair, PublicKeyData, SigningKey};
 use sha2::{Digest, Sha256};
@@ -63,6 +63,7 @@ pub(crate) fn registration(path: &str) -> Registration {
         until: None,
         owner: None,
         machines: Machines::One,
+        tokens: Tokens::Bound,
         shared: false,
         parent: None,
         selectors: vec![],

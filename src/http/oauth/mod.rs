@@ -1,0 +1,10 @@
+//! The authorization server's routes: tokens for those who prove an identity, and what others need to believe them.
+
+mod authenticate;
+mod discovery;
+mod fault;
+mod form;
+mod token;
+
+pub(super) use discovery::{jwks, metadata};
+pub(super) use token::token;

@@ -1,0 +1,93 @@
+//! Who asks at the authorization server, and how they proved who they are.
+
+use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
+use countersign_store::Presentation;
+
+use super::{Ca, Ungranted};
+
+/// A certificate under our own issuers that somebody proved to hold: on a connection, or by a signature.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// Its serial.
+    pub serial: Serial,
+    /// Whose it is.
+    pub spiffe_id: &'a SpiffeId,
+    /// The lineage in its subject.
+    pub lineage: Option<Lineage>,
+    /// SHA-256 of the whole certificate.
+    pub thumbprint: [u8; 32],
+    /// Its last second.
+    pub not_after: Timestamp,
+}
+
+/// Whom a token is bound to: whoever has the key of this certificate, or of another one of its lineage.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    pub(super) thumbprint: [u8; 32],
+    pub(super) lineage: Lineage,
+    pub(super) not_after: Timestamp,
+}
+
+/// How a client proved who it is.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// By its certificate, on this connection (RFC 8705 §2).
+    Certificate(Holder),
+}
+
+/// An identity that proved itself to the authorization server.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) id: SpiffeId,
+    pub(super) proof: Proof,
+}
+
+impl Client {
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> &SpiffeId {
+        &self.id
+    }
+
+    /// As events name the way it proved itself.
+    pub(super) fn method(&self) -> &'static str {
+        match self.proof {
+            Proof::Certificate(_) => "certificate",
+        }
+    }
+
+    /// What its tokens can be bound to, if it showed a key that lasts.
+    pub(super) fn holder(&self) -> Option<&Holder> {
+        match &self.proof {
+            Proof::Certificate(holder) => Some(holder),
+        }
+    }
+}
+
+impl Ca {
+    /// The client that holds a certificate, judged as at every door but renewal: live, not revoked, its machine active.
+    ///
+    /// # Errors
+    /// `invalid_client`, with the reason.
+    pub async fn client_by_certificate(&self, shown: &Shown<'_>) -> Result<Client, Ungranted> {
+        let holder = self.holder_of(shown).await?;
+        Ok(Client { id: shown.spiffe_id.clone(), proof: Proof::Certificate(holder) })
+    }
+
+    pub(super) async fn holder_of(&self, shown: &Shown<'_>) -> Result<Holder, Ungranted> {
+        let refused = |why: &str| Ungranted::Client(format!("the certificate {}: {why}", shown.serial));
+        match self.present_elsewhere(shown.serial).await? {
+            Presentation::Current { .. } | Presentation::Confirmed { .. } | Presentation::Older { .. } => {}
+            Presentation::Revoked { .. } => return Err(refused("it was revoked")),
+            Presentation::NotActive { status, .. } => {
+                return Err(refused(&format!("its machine is {status}")));
+            }
+            Presentation::Expired { .. } => return Err(refused("it has ended")),
+            Presentation::Unknown | Presentation::Clone { .. } => {
+                return Err(refused("this CA has no live record of it"));
+            }
+        }
+        let lineage = shown.lineage.ok_or_else(|| refused("it names no lineage"))?;
+        Ok(Holder { thumbprint: shown.thumbprint, lineage, not_after: shown.not_after })
+    }
+}

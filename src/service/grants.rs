@@ -1,0 +1,170 @@
+//! What is written down of tokens granted: the first of an hour in full and before it leaves, the others as a count. So an
+//! event tells who gets tokens for what, and the disk does not grow with each token.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use countersign_identity::{SpiffeId, Timestamp};
+use countersign_issuance::Source;
+use countersign_store::Event;
+
+use super::{Ca, Client, Refused};
+
+/// One window of counting. A holder that renews its token every few minutes leaves two events an hour.
+const WINDOW: Duration = Duration::from_hours(1);
+/// Past this many kinds of grants in one window, further ones are counted in the metrics only.
+const MOST: usize = 100_000;
+
+/// Who was granted, for what, and how they proved themselves.
+type Kind = (SpiffeId, String, &'static str);
+
+/// How often something was granted in the window that is open.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<Window>);
+
+#[derive(Debug, Default)]
+struct Window {
+    began: Option<Timestamp>,
+    repeats: HashMap<Kind, u64>,
+}
+
+impl Tally {
+    /// Counts a grant; whether it is the first of its kind in this window.
+    fn count(&self, kind: Kind, now: Timestamp) -> bool {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        window.began.get_or_insert(now);
+        if let Some(repeats) = window.repeats.get_mut(&kind) {
+            *repeats = repeats.saturating_add(1);
+            return false;
+        }
+        let room = window.repeats.len() < MOST;
+        if room {
+            window.repeats.insert(kind, 0);
+        }
+        room
+    }
+
+    /// What was granted again in a window that is over at `now`.
+    fn close(&self, now: Timestamp) -> Vec<(Kind, u64)> {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match window.began {
+            Some(began) if now.since(began) >= WINDOW || now < began => {
+                mem::take(&mut *window).repeats.into_iter().filter(|(_, repeats)| *repeats > 0).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A first grant was not written down: the next one is the first.
+    fn forget(&self, kind: &Kind) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).repeats.remove(kind);
+    }
+}
+
+impl Ca {
+    /// Writes down that a token is granted, before it leaves.
+    ///
+    /// # Errors
+    /// When the book takes no writes.
+    pub(super) async fn note_grant(
+        &self,
+        client: &Client,
+        service: &str,
+        scope: &str,
+        source: Source,
+    ) -> Result<(), Refused> {
+        let kind = (client.id.clone(), service.to_owned(), client.method());
+        self.metrics().count_token(client.method());
+        let now = self.now();
+        if !self.grants.count(kind.clone(), now) {
+            return Ok(());
+        }
+        let event = granted(&kind, now).text("scope", scope);
+        let event = match source.addr {
+            Some(address) => event.personal("source", address),
+            None => event,
+        };
+        let written = self.book().append_events(vec![event]).await;
+        if written.is_err() {
+            self.grants.forget(&kind);
+        }
+        Ok(written?)
+    }
+
+    /// Writes down how often what was granted in the last hour was granted again.
+    pub(super) async fn close_tallies(&self, now: Timestamp) {
+        let repeated = self.grants.close(now);
+        if repeated.is_empty() {
+            return;
+        }
+        let events = repeated.iter().map(|(kind, repeats)| granted(kind, now).number("repeats", *repeats));
+        if let Err(error) = self.book().append_events(events.collect()).await {
+            tracing::error!(%error, "how often tokens were granted was not written down");
+        }
+    }
+
+    /// Writes down that no token was granted; what is written of one subject is bounded. `who` is known only if it was
+    /// proven, and strangers share one budget.
+    pub async fn note_no_token(
+        &self,
+        who: Option<&SpiffeId>,
+        service: Option<&str>,
+        error: &'static str,
+        source: Source,
+    ) {
+        self.metrics().count_refused(error);
+        let subject = who.map_or_else(|| "token: strangers".to_owned(), |id| format!("token: {id}"));
+        if !self.rates().refusal_counts(&subject) {
+            return;
+        }
+        let mut event = Event::new("token.refused", self.now()).text("error", error);
+        if let Some(id) = who {
+            event = event.text("spiffe_id", id);
+        }
+        if let Some(service) = service {
+            event = event.text("service", service);
+        }
+        if let Some(address) = source.addr {
+            event = event.personal("source", address);
+        }
+        if let Err(failed) = self.book().append_events(vec![event]).await {
+            tracing::warn!(error = %failed, "a refused token was not written down");
+        }
+    }
+}
+
+fn granted((id, service, method): &Kind, now: Timestamp) -> Event {
+    Event::new("token.granted", now).text("spiffe_id", id).text("service", service).text("method", method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(service: &str) -> Kind {
+        ("spiffe://td/a".parse().unwrap(), service.to_owned(), "certificate")
+    }
+
+    #[test]
+    fn the_first_of_a_window_is_told_apart_and_the_others_are_counted() {
+        let (tally, start) = (Tally::default(), Timestamp::from_unix(1_000_000));
+        assert!(tally.count(kind("ledger"), start));
+        assert!(!tally.count(kind("ledger"), start) && !tally.count(kind("ledger"), start));
+        assert!(tally.count(kind("other"), start));
+        assert_eq!(tally.close(start + WINDOW - Duration::from_secs(1)), []);
+        assert_eq!(tally.close(start + WINDOW), [(kind("ledger"), 2)]);
+        assert!(tally.count(kind("ledger"), start + WINDOW));
+    }
+
+    #[test]
+    fn a_window_that_began_in_the_future_is_over() {
+        let (tally, start) = (Tally::default(), Timestamp::from_unix(1_000_000));
+        tally.count(kind("ledger"), start);
+        tally.count(kind("ledger"), start);
+        assert_eq!(tally.close(Timestamp::from_unix(999_999)).len(), 1);
+    }
+}
