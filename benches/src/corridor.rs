@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp, TrustDomain, Validity};
 use countersign_issuance::{
     BoxFuture, House, IssuerCertificate, Machines, Prepared, Profile, ProvenKey, Registration, ReservedNames,
-    Signer, SignerError, SigningAlgorithm, approve, authority,
+    Signer, SignerError, SigningAlgorithm, Tokens, approve, authority,
 };
 use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
@@ -88,6 +88,7 @@ pub fn registration(id: SpiffeId, created: Timestamp) -> Registration {
         until: None,
         owner: None,
         machines: Machines::One,
+        tokens: Tokens::Bound,
         shared: false,
         parent: None,
         selectors: Vec::new(),
