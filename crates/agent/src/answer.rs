@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_api::CertificateResponse;
-use countersign_identity::{Clock, MachineId, Timestamp, TrustBundle, Validity};
+use countersign_identity::{Clock, MachineId, SpiffeId, Timestamp, TrustBundle, Validity};
 use countersign_verifier::{
     OwnIdentity, SvidVerifier, TrustStore, Usage, VerifiedPeer, certificates_from_pem, provider,
 };
@@ -63,11 +63,15 @@ impl Accepted {
 
     /// The same identity as before, or a refusal: a renewal changes times and key, never who the machine is.
     pub(crate) fn continues(self, before: &Identity) -> Result<Self, AgentError> {
-        if self.peer.spiffe_id() != before.spiffe_id() {
+        self.names(before.spiffe_id())
+    }
+
+    /// The identity that was asked for, or a refusal.
+    pub(crate) fn names(self, expected: &SpiffeId) -> Result<Self, AgentError> {
+        if self.peer.spiffe_id() != expected {
             return Err(AgentError::refused(format!(
-                "the CA's answer is not published: it names {}, expected {}",
+                "the CA's answer is not published: it names {}, expected {expected}",
                 self.peer.spiffe_id(),
-                before.spiffe_id()
             )));
         }
         Ok(self)

@@ -78,7 +78,7 @@ struct Place {
     /// The directory of the identity; all other settings have their defaults.
     #[arg(long, group = "place")]
     dir: Option<PathBuf>,
-    /// A TOML file with the keys dir, url, reload, log; default: none.
+    /// A TOML file with the keys dir, ca, reload, log; default: none.
     #[arg(long, group = "place", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -172,7 +172,7 @@ fn invitation(text: &str) -> Result<Invitation, AgentError> {
 async fn renew_command(config: &Config) -> Result<ExitCode, AgentError> {
     log_to_stderr("warn");
     let dir = Dir::at(&config.dir);
-    let options = RenewOptions::default().url(config.url.clone()).stages(stages::of_program());
+    let options = RenewOptions::default().addresses(&config.ca).stages(stages::of_program());
     let identity = renew(&dir, &options).await?;
     show("renewed", &identity, &config.dir);
     if !config.reload.is_empty() {

@@ -9,6 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
+#[cfg(feature = "workload-api")]
+use crate::socket::{WorkloadApi, WorkloadApiFile, read_settings};
 
 /// What `run` works by.
 ///
@@ -29,18 +31,29 @@ use crate::error::AgentError;
 pub struct Config {
     /// The identity's directory. Whoever can write there chooses who this machine is.
     pub dir: PathBuf,
-    /// Another way to the CA than the one that led to the identity; default none. Not trusted: whoever answers there
-    /// must still be the pinned CA.
-    pub url: Option<Endpoint>,
+    /// Addresses of the CA, most wanted first; default the one that led to the identity. Not trusted: whoever answers
+    /// there must still be the pinned CA.
+    pub ca: Vec<Endpoint>,
     /// The command that makes a service take up a new certificate, program first; default none. It runs with the
     /// agent's rights.
     pub reload: Vec<String>,
     /// How much is logged: error, warn, info, debug or trace; default info, a line for each renewal.
     pub log: String,
+    /// The local socket for processes of this machine; default none.
+    #[cfg(feature = "workload-api")]
+    pub workload_api: Option<WorkloadApi>,
 }
 
 /// The keys, for "did you mean".
-const KEYS: [&str; 4] = ["dir", "url", "reload", "log"];
+const KEYS: &[&str] = &[
+    "dir",
+    "ca",
+    "url",
+    "reload",
+    "log",
+    #[cfg(feature = "workload-api")]
+    "workload_api",
+];
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// The file as written.
@@ -48,11 +61,16 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
     dir: PathBuf,
+    #[serde(default)]
+    ca: Vec<String>,
+    /// One address, as files of version 0.1 have it.
     url: Option<String>,
     #[serde(default)]
     reload: Vec<String>,
     #[serde(default = "default_log")]
     log: String,
+    #[cfg(feature = "workload-api")]
+    workload_api: Option<WorkloadApiFile>,
 }
 
 /// A line for each renewal, and for whatever goes wrong.
@@ -64,7 +82,14 @@ impl Config {
     /// What `run --dir` works by: no file, all defaults.
     #[must_use]
     pub fn for_dir(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), url: None, reload: Vec::new(), log: default_log() }
+        Self {
+            dir: dir.into(),
+            ca: Vec::new(),
+            reload: Vec::new(),
+            log: default_log(),
+            #[cfg(feature = "workload-api")]
+            workload_api: None,
+        }
     }
 
     /// Reads a file.
@@ -99,8 +124,12 @@ impl Config {
             .with_hint(format!("write reload = {:?}", words(command))));
         }
         let file: ConfigFile = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
-        let url =
-            file.url.map(|url| url.parse().map_err(|error| wrong(format!("url: {error}")))).transpose()?;
+        if file.url.is_some() && !file.ca.is_empty() {
+            return Err(wrong("found both ca and url, expected one of them: ca = [\"https://…\", …]".into()));
+        }
+        let ca = file.ca.iter().map(|url| url.parse().map_err(|error| wrong(format!("ca: {error}"))));
+        let url = file.url.iter().map(|url| url.parse().map_err(|error| wrong(format!("url: {error}"))));
+        let ca = ca.chain(url).collect::<Result<_, _>>()?;
         if file.reload.first().is_some_and(|program| program.is_empty()) {
             return Err(wrong(
                 "reload: found an empty program name, expected [\"program\", \"argument\", …]".into(),
@@ -110,7 +139,14 @@ impl Config {
             return Err(wrong(format!("log: found {:?}, expected one of {}", file.log, LEVELS.join(", "))));
         }
         let dir = path.parent().map_or_else(|| file.dir.clone(), |parent| parent.join(&file.dir));
-        Ok(Self { dir, url, reload: file.reload, log: file.log })
+        Ok(Self {
+            dir,
+            ca,
+            reload: file.reload,
+            log: file.log,
+            #[cfg(feature = "workload-api")]
+            workload_api: file.workload_api.map(read_settings).transpose().map_err(wrong)?,
+        })
     }
 }
 
@@ -124,7 +160,7 @@ fn words(command: &str) -> Vec<&str> {
 
 fn unknown_key(key: &str, line: usize, wrong: &impl Fn(String) -> AgentError) -> AgentError {
     let error = wrong(format!("line {line}: unknown key {key:?}, expected one of {}", KEYS.join(", ")));
-    match nearest(key, KEYS) {
+    match nearest(key, KEYS.iter().copied()) {
         Some(near) => error.with_hint(format!("did you mean {near:?}?")),
         None => error,
     }

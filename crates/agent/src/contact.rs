@@ -1,11 +1,11 @@
-//! One request to the CA: connect, prove who the CA is, ask, read the answer.
+//! One request to the CA: connect, prove who the CA is, ask, read the answer; at the next of its addresses if need be.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_api::{CertificateResponse, Problem};
+use countersign_api::Problem;
 use countersign_identity::Clock;
 use countersign_verifier::{ClientBuilder, ClientConnector, ConnectError, OwnIdentity};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -14,14 +14,16 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 
 use crate::endpoint::Endpoint;
-use crate::error::AgentError;
+use crate::error::{AgentError, ErrorKind};
 use crate::identity::Pin;
 use crate::refusal;
+use crate::route::Route;
 use crate::stages::{Stage, Stages};
 
 /// Name look-up, TCP and TLS together. Long enough for a lost packet or two, short enough to leave the CA time.
@@ -34,45 +36,97 @@ const JSON: &str = "application/json";
 
 /// Whom to ask, and as whom.
 pub(crate) struct Contact<'a> {
-    pub(crate) endpoint: &'a Endpoint,
+    pub(crate) route: &'a Route,
     pub(crate) pin: &'a Pin,
     pub(crate) own: Option<Arc<OwnIdentity>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stages: &'a dyn Stages,
 }
 
+/// An answer, and which of the CA's addresses gave it.
+pub(crate) struct Answer<A> {
+    pub(crate) body: A,
+    pub(crate) endpoint: Endpoint,
+}
+
+/// What is asked for.
+struct Question<'a> {
+    method: Method,
+    path: &'a str,
+    body: Vec<u8>,
+    /// How long an answer may take.
+    limit: Duration,
+}
+
 impl Contact<'_> {
-    /// Posts a body and takes the certificate that comes back.
-    pub(crate) async fn post<B: Serialize + Sync>(
+    /// Posts a body and takes the answer.
+    pub(crate) async fn post<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         path: &str,
         body: &B,
-    ) -> Result<CertificateResponse, AgentError> {
+    ) -> Result<Answer<A>, AgentError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| AgentError::failed(format!("cannot write the request: {error}")))?;
-        match timeout(WHOLE_LIMIT, self.exchange(path, body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(AgentError::unreachable(format!(
-                "{} did not answer within {} s",
-                self.endpoint,
-                WHOLE_LIMIT.as_secs()
-            ))),
-        }
+        self.ask(&Question { method: Method::POST, path, body, limit: WHOLE_LIMIT }).await
     }
 
-    async fn exchange(&self, path: &str, body: Vec<u8>) -> Result<CertificateResponse, AgentError> {
+    /// Asks for what is there. The CA may hold the request for as long as `patience`.
+    pub(crate) async fn get<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        patience: Duration,
+    ) -> Result<Answer<A>, AgentError> {
+        let limit = WHOLE_LIMIT + patience;
+        self.ask(&Question { method: Method::GET, path, body: Vec::new(), limit }).await
+    }
+
+    /// Asks at the address that answered last, then at the others. A refusal is an answer; being away or busy is not.
+    async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<Answer<A>, AgentError> {
+        let mut away = None;
+        for (at, endpoint) in self.route.in_turn() {
+            let end = timeout(question.limit, Exchange { contact: self, endpoint }.perform(question)).await;
+            let error = match end {
+                Ok(Ok(body)) => {
+                    self.route.answered(at);
+                    return Ok(Answer { body, endpoint: endpoint.clone() });
+                }
+                Ok(Err(error)) => error,
+                Err(_) => AgentError::unreachable(format!(
+                    "{endpoint} did not answer within {} s",
+                    question.limit.as_secs()
+                )),
+            };
+            if error.kind() != ErrorKind::Unreachable {
+                return Err(error);
+            }
+            away.get_or_insert(error);
+        }
+        Err(away.unwrap_or_else(|| AgentError::failed("no address of the CA is known")))
+    }
+}
+
+/// One try at one address.
+struct Exchange<'a> {
+    contact: &'a Contact<'a>,
+    endpoint: &'a Endpoint,
+}
+
+impl Exchange<'_> {
+    async fn perform<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, AgentError> {
         let stream = self.connect().await?;
-        self.stages.reached(Stage::BeforeRequest)?;
-        let (status, retry_after, body) = self.send(stream, path, body).await?;
-        self.stages.reached(Stage::AfterAnswer)?;
+        self.contact.stages.reached(Stage::BeforeRequest)?;
+        let (status, retry_after, body) = self.send(stream, question).await?;
+        self.contact.stages.reached(Stage::AfterAnswer)?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| {
+            // An answer without content is read as `null`.
+            let body = if body.is_empty() { b"null".as_slice() } else { &body };
+            return serde_json::from_slice(body).map_err(|error| {
                 AgentError::refused(format!("the answer of {} is not understood: {error}", self.endpoint))
                     .with_hint("is this program older than the CA?")
             });
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(refusal::of_problem(&problem, status, retry_after, self.clock.now())),
+            Ok(problem) => Err(refusal::of_problem(&problem, status, retry_after, self.contact.clock.now())),
             Err(_) => Err(refusal::of_status(status, retry_after, self.endpoint)),
         }
     }
@@ -87,7 +141,7 @@ impl Contact<'_> {
         match timeout_at(deadline, connector.connect(tcp)).await {
             Ok(Ok((stream, _))) => Ok(stream),
             Ok(Err(ConnectError::Refused(refusal))) => {
-                Err(refusal::of_server(&refusal, self.pin, self.endpoint, self.clock.now()))
+                Err(refusal::of_server(&refusal, self.contact.pin, self.endpoint, self.contact.clock.now()))
             }
             // What arrived is not TLS 1.3 as we speak it; a broken connection is another kind of error.
             Ok(Err(ConnectError::Handshake(error))) if error.kind() == io::ErrorKind::InvalidData => Err(
@@ -104,12 +158,12 @@ impl Contact<'_> {
     }
 
     fn connector(&self) -> Result<ClientConnector, AgentError> {
-        let Pin { trust_domain, root_sha256 } = self.pin.clone();
+        let Pin { trust_domain, root_sha256 } = self.contact.pin.clone();
         let mut settings = ClientBuilder::pinned_ca(trust_domain, root_sha256)
             .map_err(|error| AgentError::refused(format!("the trust domain names no CA: {error}")))?
-            .clock(Arc::clone(&self.clock))
+            .clock(Arc::clone(&self.contact.clock))
             .alpn(&["http/1.1"]);
-        if let Some(own) = &self.own {
+        if let Some(own) = &self.contact.own {
             settings = settings.identity(Arc::clone(own));
         }
         settings.build().map_err(|error| AgentError::failed(format!("cannot set up TLS: {error}")))
@@ -145,19 +199,18 @@ impl Contact<'_> {
     async fn send(
         &self,
         stream: TlsStream<TcpStream>,
-        path: &str,
-        body: Vec<u8>,
+        question: &Question<'_>,
     ) -> Result<(StatusCode, Option<Duration>, Bytes), AgentError> {
         let broken = |error: &dyn std::fmt::Display| {
             AgentError::unreachable(format!("the connection to {} broke: {error}", self.endpoint))
         };
         let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
+            .method(&question.method)
+            .uri(question.path)
             .header(HOST, self.endpoint.authority())
             .header(CONTENT_TYPE, JSON)
             .header(ACCEPT, JSON)
-            .body(Full::new(Bytes::from(body)))
+            .body(Full::new(Bytes::from(question.body.clone())))
             .map_err(|error| AgentError::failed(format!("cannot make the request: {error}")))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

@@ -15,6 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::error::AgentError;
 use crate::identity::{self, Identity, Pin};
 use crate::pending::Purpose;
+use crate::route::Route;
 use crate::stages::{Stage, Stages, Uninterrupted};
 
 /// How to enroll. Made by [`EnrollOptions::new`]; the rest has defaults.
@@ -170,10 +171,11 @@ async fn redeem(
     let purpose = purpose(options);
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
-    let contact = Contact { endpoint: url, pin, own: None, clock: Arc::clone(&options.clock), stages };
+    let route = Route::new([url.clone()]);
+    let contact = Contact { route: &route, pin, own: None, clock: Arc::clone(&options.clock), stages };
     let request = EnrollRequest { invitation: options.invitation.to_string(), csr: key.csr()? };
     let answer = contact.post(paths::ENROLL, &request).await?;
-    let accepted = Accepted::judge(&answer, &key, pin, &options.clock)?;
+    let accepted = Accepted::judge(&answer.body, &key, pin, &options.clock)?;
     if let Some(standing) = standing {
         accepted.replaces(standing)?;
     }

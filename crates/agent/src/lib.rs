@@ -27,26 +27,40 @@
 //! ```
 
 mod answer;
+#[cfg(feature = "workload-api")]
+mod as_machine;
 mod attempt;
+#[cfg(feature = "workload-api")]
+pub mod attest;
 pub mod cli;
 pub mod config;
 mod contact;
+#[cfg(feature = "workload-api")]
+mod custody;
 mod dir;
 mod durable;
 mod endpoint;
 mod enroll;
 mod error;
+#[cfg(feature = "workload-api")]
+mod generated;
 mod generation;
 mod identity;
 mod lock;
 mod output;
 mod owner;
+#[cfg(feature = "workload-api")]
+mod pause;
 mod pending;
 mod refusal;
 mod reload;
 mod renew;
+mod route;
 pub mod run;
 pub mod schedule;
+mod serving;
+#[cfg(feature = "workload-api")]
+mod socket;
 mod stages;
 pub mod status;
 
@@ -58,4 +72,6 @@ pub use error::{AgentError, ErrorKind};
 pub use identity::{Identity, Pin, Window};
 pub use reload::reload;
 pub use renew::{RenewOptions, renew};
+#[cfg(feature = "workload-api")]
+pub use socket::WorkloadApi;
 pub use stages::{Interrupted, Stage, Stages, Uninterrupted, UnknownStage};

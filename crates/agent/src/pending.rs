@@ -12,6 +12,7 @@ use crate::error::AgentError;
 
 const ENROLL: &str = "pending-enroll-";
 const RENEW: &str = "pending-renew-";
+const FIRST: &str = "pending-first";
 const SUFFIX: &str = ".key";
 
 /// What a pending key is for. It stands in the file's name, so a key is only ever used again for the same purpose:
@@ -20,6 +21,9 @@ const SUFFIX: &str = ".key";
 pub(crate) enum Purpose {
     /// Redeeming an invitation, known by a hash of its secret (invariant 8: the secret itself is never written).
     Enroll([u8; 8]),
+    /// The first certificate of a workload, for which the machine's own speaks.
+    #[cfg(feature = "workload-api")]
+    First,
     /// Renewing the certificate with this serial.
     Renew(Serial),
 }
@@ -35,6 +39,8 @@ impl Purpose {
     pub(crate) fn invitation(&self) -> Option<String> {
         match self {
             Self::Enroll(hash) => Some(hex::encode(hash)),
+            #[cfg(feature = "workload-api")]
+            Self::First => None,
             Self::Renew(_) => None,
         }
     }
@@ -48,6 +54,8 @@ impl Purpose {
     pub(crate) fn path(&self, dir: &Path) -> PathBuf {
         let name = match self {
             Self::Enroll(hash) => format!("{ENROLL}{}{SUFFIX}", hex::encode(hash)),
+            #[cfg(feature = "workload-api")]
+            Self::First => format!("{FIRST}{SUFFIX}"),
             Self::Renew(serial) => format!("{RENEW}{serial}{SUFFIX}"),
         };
         dir.join(name)
@@ -57,7 +65,9 @@ impl Purpose {
     /// renewal leaves the key of an invitation alone: its redemption may wait for `--replace`.
     pub(crate) fn settles(&self, name: &str) -> bool {
         let name = name.strip_prefix('.').unwrap_or(name);
-        name.starts_with(RENEW) || matches!(self, Self::Enroll(_)) && name.starts_with(ENROLL)
+        name.starts_with(RENEW)
+            || name.starts_with(FIRST)
+            || matches!(self, Self::Enroll(_)) && name.starts_with(ENROLL)
     }
 }
 

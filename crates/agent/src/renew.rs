@@ -14,27 +14,35 @@ use crate::endpoint::Endpoint;
 use crate::error::AgentError;
 use crate::identity::{self, Identity};
 use crate::pending::Purpose;
+use crate::route::Route;
 use crate::stages::{Stage, Stages, Uninterrupted};
 
 /// How to renew. `default()` suits everybody but tests.
 #[derive(Clone, Debug)]
 pub struct RenewOptions {
-    url: Option<Endpoint>,
+    route: Option<Arc<Route>>,
     clock: Arc<dyn Clock>,
     stages: Arc<dyn Stages>,
 }
 
 impl Default for RenewOptions {
     fn default() -> Self {
-        Self { url: None, clock: Arc::new(SystemClock), stages: Arc::new(Uninterrupted) }
+        Self { route: None, clock: Arc::new(SystemClock), stages: Arc::new(Uninterrupted) }
     }
 }
 
 impl RenewOptions {
-    /// Another way to the same CA than the one that led to the identity; kept for the renewals after it.
+    /// Other addresses of the same CA than the one that led to the identity; the one that answers is kept for the
+    /// renewals after it. None keeps to that one.
     #[must_use]
-    pub fn url(self, url: Option<Endpoint>) -> Self {
-        Self { url, ..self }
+    pub fn addresses(self, addresses: &[Endpoint]) -> Self {
+        let route = (!addresses.is_empty()).then(|| Arc::new(Route::new(addresses.iter().cloned())));
+        Self { route, ..self }
+    }
+
+    /// As [`addresses`](Self::addresses), shared with whoever else asks the CA.
+    pub(crate) fn route(self, route: Option<Arc<Route>>) -> Self {
+        Self { route, ..self }
     }
 
     /// Another clock than the machine's.
@@ -80,12 +88,13 @@ async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Res
     let purpose = Purpose::Renew(before.serial());
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
-    let url = options.url.as_ref().unwrap_or(before.url());
+    let known = Route::new([before.url().clone()]);
+    let route = options.route.as_deref().unwrap_or(&known);
     let own = before.own().map_err(|error| {
         AgentError::failed(format!("the identity cannot be used: {error}")).with_hint(identity::ANEW)
     })?;
     let clock = Arc::clone(&options.clock);
-    let contact = Contact { endpoint: url, pin: before.pin(), own: Some(own), clock, stages };
+    let contact = Contact { route, pin: before.pin(), own: Some(own), clock, stages };
     let answer = contact.post(paths::RENEW, &RenewRequest { csr: key.csr()? }).await;
     let answer = match answer {
         Err(error) if error.code() == Some(ProblemCode::KeyInUse) => {
@@ -95,6 +104,10 @@ async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Res
         }
         other => other?,
     };
-    let accepted = Accepted::judge(&answer, &key, before.pin(), &options.clock)?.continues(before)?;
-    held.publish(&accepted.publication(&key, before.pin(), url, before.redeemed.clone())?, &purpose, stages)
+    let accepted = Accepted::judge(&answer.body, &key, before.pin(), &options.clock)?.continues(before)?;
+    held.publish(
+        &accepted.publication(&key, before.pin(), &answer.endpoint, before.redeemed.clone())?,
+        &purpose,
+        stages,
+    )
 }

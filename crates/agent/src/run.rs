@@ -15,7 +15,9 @@ use crate::error::AgentError;
 use crate::identity::Identity;
 use crate::reload::reload;
 use crate::renew::{RenewOptions, enrolled, renew};
+use crate::route::Route;
 use crate::schedule::{Action, Event, Lease, Schedule};
+use crate::serving::Serving;
 use crate::stages::{Stages, Uninterrupted};
 
 /// A reload command that failed is tried again after this: often enough to heal, not enough to fill a log.
@@ -35,6 +37,8 @@ pub enum Order {
 pub struct Agent {
     config: Config,
     dir: Dir,
+    /// The addresses of the configuration; none keeps to where the certificate came from.
+    route: Option<Arc<Route>>,
     clock: Arc<dyn Clock>,
     stages: Arc<dyn Stages>,
 }
@@ -44,7 +48,8 @@ impl Agent {
     #[must_use]
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
         let dir = Dir::at(&config.dir);
-        Self { config, dir, clock, stages: Arc::new(Uninterrupted) }
+        let route = (!config.ca.is_empty()).then(|| Arc::new(Route::new(config.ca.iter().cloned())));
+        Self { config, dir, route, clock, stages: Arc::new(Uninterrupted) }
     }
 
     /// Who hears of the stages; default nobody.
@@ -61,6 +66,8 @@ impl Agent {
         self.dir.relink()?;
         let mut identity = enrolled(&self.dir)?;
         let _only_one = self.dir.hold_for_run()?;
+        // Whatever serves processes ends with this function.
+        let serving = Serving::begin(&self.config, &self.dir, self.route.clone(), &self.clock)?;
         let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng()));
         let mut event = Event::Loaded(Lease::from(&identity));
         let mut failure: Option<AgentError> = None;
@@ -68,6 +75,9 @@ impl Agent {
         tracing::info!(spiffe_id = %identity.spiffe_id(), dir = %self.dir.path().display(), "keeping");
         loop {
             let action = schedule.on(event, self.clock.now());
+            if matches!(event, Event::Loaded(_) | Event::Renewed(_)) {
+                serving.machine_is(&identity);
+            }
             if !matches!(event, Event::Tick) {
                 self.tell(&identity, failure.take(), schedule.next_attempt());
             }
@@ -75,6 +85,7 @@ impl Agent {
                 order = orders.recv() => match order {
                     // A renewal or reload that was under way is begun again, the renewal with the same key.
                     Some(Order::RenewNow) => {
+                        serving.renew_now();
                         event = Event::RenewNow;
                         continue;
                     }
@@ -116,7 +127,7 @@ impl Agent {
 
     async fn renew(&self) -> Result<Identity, AgentError> {
         let options = RenewOptions::default()
-            .url(self.config.url.clone())
+            .route(self.route.clone())
             .clock(Arc::clone(&self.clock))
             .stages(Arc::clone(&self.stages));
         renew(&self.dir, &options).await

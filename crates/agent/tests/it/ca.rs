@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use countersign_api::{CertificateResponse, Invitation, Problem, ProblemCode, pem_block};
+use countersign_api::{
+    CertificateResponse, Invitation, Problem, ProblemCode, WorkloadRegistrations, pem_block,
+};
 use countersign_identity::{Clock, Timestamp, TrustBundle};
 use countersign_verifier::{FrontDoor, OwnIdentity, Presented, SvidVerifier, TrustStore, provider};
 use http_body_util::{BodyExt as _, Full};
@@ -21,6 +23,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::FromDer as _;
 
@@ -33,11 +36,13 @@ const LIFE: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) path: String,
+    pub(crate) body: serde_json::Value,
+    /// The public key of the request's CSR, if it holds one.
     pub(crate) spki: Vec<u8>,
     pub(crate) presented: Option<String>,
 }
 
-type Answer = (u16, String);
+pub(crate) type Answer = (u16, String);
 type Behaviour = Box<dyn Fn(&Ca, &Asked) -> Option<Answer> + Send + Sync>;
 
 /// The authority, its book and what it was asked.
@@ -54,6 +59,8 @@ pub(crate) struct Ca {
     book: Mutex<BTreeMap<Vec<u8>, CertificateResponse>>,
     asked: Mutex<Vec<Asked>>,
     behaviour: Mutex<Option<Behaviour>>,
+    pub(crate) workloads: watch::Sender<WorkloadRegistrations>,
+    pub(crate) jwt_key: KeyPair,
 }
 
 /// The subject of a certificate, known by its public key alone.
@@ -113,6 +120,12 @@ impl Ca {
             book: Mutex::default(),
             asked: Mutex::default(),
             behaviour: Mutex::default(),
+            workloads: watch::Sender::new(WorkloadRegistrations {
+                sequence: 1,
+                registrations: Vec::new(),
+                server_time: String::new(),
+            }),
+            jwt_key: KeyPair::generate().unwrap(),
         }
     }
 
@@ -122,6 +135,14 @@ impl Ca {
 
     pub(crate) fn root_sha256(&self) -> [u8; 32] {
         Sha256::digest(&self.root).into()
+    }
+
+    pub(crate) fn root(&self) -> &CertificateDer<'static> {
+        &self.root
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn invitation(&self, secret: u8) -> Invitation {
@@ -200,12 +221,24 @@ impl Ca {
     }
 
     fn honest(&self, asked: &Asked) -> Answer {
-        if asked.path == "/v1/renew" && asked.presented.is_none() {
+        if asked.path == "/v1/bundle" {
+            return self.bundle();
+        }
+        if asked.path != "/v1/enroll" && asked.presented.is_none() {
             return problem(401, ProblemCode::CertificateRequired);
         }
+        match asked.path.as_str() {
+            "/v1/enroll" | "/v1/renew" => self.certify(PAYMENTS, asked),
+            "/v1/registrations" => (200, serde_json::to_string(&*self.workloads.borrow()).unwrap()),
+            "/v1/workload" => self.workload(asked),
+            "/v1/jwt-svid" => self.jwt_svid(asked),
+            _ => problem(404, ProblemCode::NotFound),
+        }
+    }
+
+    pub(crate) fn certify(&self, id: &str, asked: &Asked) -> Answer {
         let mut book = self.book.lock().unwrap();
-        let answer =
-            book.entry(asked.spki.clone()).or_insert_with(|| self.answer(PAYMENTS, &asked.spki)).clone();
+        let answer = book.entry(asked.spki.clone()).or_insert_with(|| self.answer(id, &asked.spki)).clone();
         (200, serde_json::to_string(&answer).unwrap())
     }
 }
@@ -249,15 +282,23 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, door: FrontDoor, ca: Arc<C
 }
 
 async fn handle(ca: &Ca, presented: Option<String>, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let path = request.uri().path().to_owned();
+    let uri = request.uri();
+    let (path, query) = (uri.path().to_owned(), uri.query().unwrap_or_default().to_owned());
     let body = request.into_body().collect().await.unwrap().to_bytes();
-    let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    let (_, csr) = x509_parser::pem::parse_x509_pem(body["csr"].as_str().unwrap().as_bytes()).unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let spki = body["csr"].as_str().map(public_key_of_request).unwrap_or_default();
+    if path == "/v1/registrations" {
+        ca.hold(&query).await;
+    }
+    let (status, text) = ca.reply(&Asked { path, body, spki, presented });
+    Response::builder().status(status).header("Retry-After", "2").body(Full::new(Bytes::from(text))).unwrap()
+}
+
+fn public_key_of_request(pem: &str) -> Vec<u8> {
+    let (_, csr) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
     let (_, csr) =
         x509_parser::certification_request::X509CertificationRequest::from_der(&csr.contents).unwrap();
-    let spki = csr.certification_request_info.subject_pki.raw.to_vec();
-    let (status, text) = ca.reply(&Asked { path, spki, presented });
-    Response::builder().status(status).header("Retry-After", "2").body(Full::new(Bytes::from(text))).unwrap()
+    csr.certification_request_info.subject_pki.raw.to_vec()
 }
 
 fn authority(role: &str, now: Timestamp, key: &KeyPair) -> CertificateParams {

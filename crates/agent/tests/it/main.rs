@@ -5,7 +5,11 @@
 mod ca;
 mod crash;
 mod enrollment;
+mod generated;
+mod grpc;
 mod keeping;
 mod program;
 mod renewal;
 mod schedule;
+mod socket;
+mod workloads;

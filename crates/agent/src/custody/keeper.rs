@@ -1,0 +1,129 @@
+//! One workload's identity: issued when first wanted, renewed in its window while in use, on disk so that a restart of
+//! this program needs no CA.
+//!
+//! Each lies in a directory of its own inside the machine's, with the same generations and the same care as the
+//! machine's: the key is durable before the CA hears of it, and is never sent.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_api::{CertificateResponse, ProblemCode, WorkloadRequest, paths};
+use countersign_identity::{SpiffeId, hex};
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use sha2::{Digest as _, Sha256};
+
+use super::Custody;
+use super::svid::Svid;
+use super::view::Trouble;
+use crate::answer::Accepted;
+use crate::dir::Dir;
+use crate::error::AgentError;
+use crate::generation;
+use crate::identity::Identity;
+use crate::pending::Purpose;
+use crate::schedule::{Action, Event, Lease, Schedule};
+use crate::stages::Uninterrupted;
+
+/// Where the identity lies: a name without the characters of a SPIFFE ID that mean something to a file system.
+pub(super) fn home(custody: &Custody, id: &SpiffeId) -> PathBuf {
+    let digest: [u8; 32] = Sha256::digest(id.to_string()).into();
+    custody.home.join(hex::encode(digest.get(..16).unwrap_or_default()))
+}
+
+/// Takes up every workload's identity that is on disk, still registered and in its time.
+pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
+    for name in generation::list(&custody.home)? {
+        let path = custody.home.join(&name);
+        if !path.is_dir() {
+            continue;
+        }
+        let found = Dir::at(&path).identity().and_then(|found| found.map(|it| Svid::read(&it)).transpose());
+        match found {
+            Ok(Some(svid)) => take(custody, svid),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a workload's identity on disk is left out"),
+        }
+    }
+    Ok(())
+}
+
+fn take(custody: &Custody, svid: Svid) {
+    custody.view.send_if_modified(|view| {
+        let id = svid.id().clone();
+        let is_wanted = view.is_workload(&id);
+        if is_wanted {
+            view.troubles.remove(&id);
+            view.svids.insert(id, Arc::new(svid));
+        }
+        is_wanted
+    });
+}
+
+/// Keeps one identity until nobody uses it any more.
+pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
+    let dir = Dir::at(home(&custody, &id));
+    let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng()));
+    let mut orders = custody.orders.subscribe();
+    let mut event = match dir.identity() {
+        Ok(Some(found)) if found.validity().contains(custody.now()) => Event::Loaded(Lease::from(&found)),
+        _ => Event::RenewNow,
+    };
+    loop {
+        event = match schedule.on(event, custody.now()) {
+            Action::Wait(pause) => tokio::select! {
+                () = tokio::time::sleep(pause) => Event::Tick,
+                _ = orders.changed() => Event::RenewNow,
+            },
+            Action::Renew if !is_in_use(&custody, &id) => return,
+            Action::Renew => match issue(&custody, &dir, &id).await {
+                Ok(identity) => Event::Renewed(Lease::from(&identity)),
+                Err(error) => {
+                    failed(&custody, &id, &error);
+                    Event::Failed { lasting: error.is_lasting(), retry_after: error.retry_after() }
+                }
+            },
+        };
+    }
+}
+
+/// Whether somebody holds it, or did within the life of its certificate: a process that reads files or asks now and then
+/// finds it warm.
+fn is_in_use(custody: &Custody, id: &SpiffeId) -> bool {
+    let held = custody.view.borrow().svids.get(id).map(|svid| svid.validity().lifetime());
+    custody.uses.is_in_use(id, custody.now(), held.unwrap_or(Duration::from_secs(60)))
+}
+
+async fn issue(custody: &Custody, dir: &Dir, id: &SpiffeId) -> Result<Identity, AgentError> {
+    let machine = custody.machine.identity()?;
+    let held = dir.hold()?;
+    held.prepare()?;
+    let purpose = dir.identity()?.map_or(Purpose::First, |before| Purpose::Renew(before.serial()));
+    let key = held.pending_key(&purpose)?;
+    let request = WorkloadRequest { spiffe_id: id.to_string(), csr: key.csr()? };
+    let answer = match custody.machine.post::<_, CertificateResponse>(paths::WORKLOAD, &request).await {
+        Err(error) if error.code() == Some(ProblemCode::KeyInUse) => {
+            // This key will never be certified; the next attempt makes another.
+            held.forget(&purpose)?;
+            return Err(error);
+        }
+        other => other?,
+    };
+    let accepted = Accepted::judge(&answer.body, &key, machine.pin(), custody.machine.clock())?.names(id)?;
+    let publication = accepted.publication(&key, machine.pin(), &answer.endpoint, None)?;
+    let identity = held.publish(&publication, &purpose, &Uninterrupted)?;
+    take(custody, Svid::read(&identity)?);
+    tracing::info!(%id, serial = %identity.serial(), until = %identity.validity().not_after(), "workload identity issued");
+    Ok(identity)
+}
+
+fn failed(custody: &Custody, id: &SpiffeId, error: &AgentError) {
+    tracing::warn!(%id, hint = error.hint_of_agent(), "workload identity not issued: {error}");
+    let trouble = if error.is_lasting() {
+        Trouble::Refused(error.to_string())
+    } else {
+        Trouble::Away(error.to_string())
+    };
+    custody.view.send_if_modified(|view| view.troubles.insert(id.clone(), trouble.clone()) != Some(trouble));
+}

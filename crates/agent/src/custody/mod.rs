@@ -1,0 +1,127 @@
+//! What identities this machine may hand to its processes, to which, and what of them it holds.
+//!
+//! One [`View`] says all of it; every change makes a new one, and whoever serves a process waits for the next. Identities
+//! of workloads are issued when first wanted, renewed while somebody uses them, and forgotten afterwards.
+
+mod authorities;
+mod entitlement;
+mod keeper;
+mod registrations;
+mod steward;
+mod svid;
+mod tokens;
+mod uses;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use countersign_identity::{SpiffeId, Timestamp};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::as_machine::AsMachine;
+use crate::attest::Selector;
+use crate::error::AgentError;
+use crate::identity::Identity;
+
+pub(crate) use svid::{Svid, concatenated, pem};
+pub(crate) use tokens::TokenError;
+pub(crate) use uses::InUse;
+pub(crate) use view::{Trouble, View};
+
+use entitlement::Entitlement;
+use tokens::Tokens;
+use uses::Uses;
+
+/// The directory of the workloads inside the machine's own.
+const WORKLOADS: &str = "workloads";
+
+/// The identities of this machine, kept for its processes.
+#[derive(Debug)]
+pub(crate) struct Custody {
+    machine: AsMachine,
+    /// Who may have the machine's own identity: any of these sets.
+    own: Vec<Vec<Selector>>,
+    home: PathBuf,
+    view: watch::Sender<View>,
+    uses: Uses,
+    tokens: Tokens,
+    /// Counts the orders to renew everything.
+    orders: watch::Sender<u64>,
+}
+
+impl Custody {
+    /// Everything that the directory of the machine holds.
+    pub(crate) fn open(
+        home: PathBuf,
+        machine: AsMachine,
+        own: Vec<Vec<Selector>>,
+    ) -> Result<Arc<Self>, AgentError> {
+        let identity = machine.identity()?;
+        let custody = Self {
+            machine,
+            own,
+            home: home.join(WORKLOADS),
+            view: watch::Sender::new(View::default()),
+            uses: Uses::default(),
+            tokens: Tokens::default(),
+            orders: watch::Sender::new(0),
+        };
+        custody.machine_is(&identity)?;
+        registrations::remembered(&custody)?;
+        keeper::remembered(&custody)?;
+        Ok(Arc::new(custody))
+    }
+
+    /// Keeps everything as it must be, for as long as the set of tasks lives.
+    pub(crate) fn keep(self: &Arc<Self>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(registrations::follow(Arc::clone(self)));
+        tasks.spawn(authorities::follow(Arc::clone(self)));
+        tasks.spawn(steward::keep(Arc::clone(self)));
+    }
+
+    /// The machine's own identity is this one now.
+    pub(crate) fn machine_is(&self, identity: &Identity) -> Result<(), AgentError> {
+        let svid = Arc::new(Svid::read(identity)?);
+        let id = identity.spiffe_id().clone();
+        let roots = Svid::roots(identity)?;
+        self.view.send_modify(|view| {
+            view.own = self.own.iter().map(|selectors| Entitlement::of_machine(&id, selectors)).collect();
+            view.trust_domain = Some(id.trust_domain());
+            view.roots = roots;
+            view.svids.retain(|held, _| Some(held) != view.machine.as_ref());
+            view.machine = Some(id.clone());
+            view.svids.insert(id, svid);
+        });
+        Ok(())
+    }
+
+    /// Renews every workload's identity that is in use.
+    pub(crate) fn renew_now(&self) {
+        self.orders.send_modify(|orders| *orders = orders.wrapping_add(1));
+    }
+
+    /// How everything stands, now and from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<View> {
+        self.view.subscribe()
+    }
+
+    /// Marks identities as in use for as long as the value lives, which issues those that are not there yet.
+    pub(crate) fn use_of(self: &Arc<Self>, ids: impl IntoIterator<Item = SpiffeId>) -> InUse {
+        InUse::begin(self, ids)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.machine.clock().now()
+    }
+
+    /// A JWT-SVID for one identity and audience: from memory, or from the CA.
+    pub(crate) async fn token(
+        self: &Arc<Self>,
+        id: &SpiffeId,
+        audience: &[String],
+    ) -> Result<String, TokenError> {
+        tokens::fetch(self, id, audience).await
+    }
+}

@@ -1,0 +1,73 @@
+//! What a running agent does for the processes of its machine, beside keeping files.
+
+use std::sync::Arc;
+
+use countersign_identity::Clock;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::dir::Dir;
+use crate::error::AgentError;
+use crate::identity::Identity;
+use crate::route::Route;
+
+/// The socket and all that stands behind it; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    #[cfg(feature = "workload-api")]
+    custody: Option<Arc<crate::custody::Custody>>,
+    _tasks: JoinSet<()>,
+}
+
+impl Serving {
+    /// Serves what the configuration asks for.
+    #[cfg(feature = "workload-api")]
+    pub(crate) fn begin(
+        config: &Config,
+        dir: &Dir,
+        route: Option<Arc<Route>>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, AgentError> {
+        use crate::as_machine::AsMachine;
+        use crate::custody::Custody;
+
+        let mut tasks = JoinSet::new();
+        let Some(settings) = &config.workload_api else { return Ok(Self { custody: None, _tasks: tasks }) };
+        let machine = AsMachine::new(dir.clone(), route, Arc::clone(clock));
+        let custody = Custody::open(dir.path().to_owned(), machine, settings.own.clone())?;
+        crate::socket::open(settings, &custody, &mut tasks)?;
+        custody.keep(&mut tasks);
+        Ok(Self { custody: Some(custody), _tasks: tasks })
+    }
+
+    /// Nothing: this program was built to keep files only.
+    #[cfg(not(feature = "workload-api"))]
+    pub(crate) fn begin(
+        _: &Config,
+        _: &Dir,
+        _: Option<Arc<Route>>,
+        _: &Arc<dyn Clock>,
+    ) -> Result<Self, AgentError> {
+        Ok(Self { _tasks: JoinSet::new() })
+    }
+
+    /// Renews what processes were given.
+    pub(crate) fn renew_now(&self) {
+        #[cfg(feature = "workload-api")]
+        if let Some(custody) = &self.custody {
+            custody.renew_now();
+        }
+    }
+
+    /// The machine's identity is this one now.
+    pub(crate) fn machine_is(&self, identity: &Identity) {
+        #[cfg(feature = "workload-api")]
+        if let Some(custody) = &self.custody
+            && let Err(error) = custody.machine_is(identity)
+        {
+            tracing::error!(hint = error.hint(), "processes keep the identity before: {error}");
+        }
+        #[cfg(not(feature = "workload-api"))]
+        let _ = identity;
+    }
+}

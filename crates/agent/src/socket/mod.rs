@@ -1,0 +1,20 @@
+//! The local socket: the SPIFFE Workload API, and Envoy's secret discovery service, for processes of this machine.
+//!
+//! ```text
+//! listener ─► connection ─► routes ─► workload_api, sds
+//!  limits     who calls      by path   follow the custody, tell what this caller may know
+//! ```
+
+mod connection;
+mod follower;
+mod listener;
+mod routes;
+mod sds;
+mod sds_delta;
+mod secrets;
+mod settings;
+mod workload_api;
+
+pub(crate) use listener::open;
+pub use settings::WorkloadApi;
+pub(crate) use settings::{WorkloadApiFile, read as read_settings};
