@@ -46,11 +46,17 @@ pub(crate) fn run(args: InviteArgs, out: &Output) -> Result<(), CliError> {
         out.json(&answer);
         return Ok(());
     }
-    out.line(&answer.invitation);
+    if !answer.invitation.is_empty() {
+        out.line(&answer.invitation);
+    }
     if answer.registration_created {
         out.remark(format_args!(
             "the registration of {id} is new; `countersign registrations show {id}` shows it"
         ));
+    }
+    if answer.invitation.is_empty() {
+        out.remark("its machine's agent fetches its certificates: no invitation is needed");
+        return Ok(());
     }
     out.remark(format_args!("redeem it before {}", out.when(&answer.expires)));
     out.note(format_args!("on the machine: {}", enroll_command(&answer.invitation)));

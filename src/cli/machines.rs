@@ -1,12 +1,14 @@
 //! `machines`: the holders that enrolled.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use countersign_api::{
     ProblemCode,
     admin::{Machine, MachineAct, MachineActRequest},
     paths,
 };
-use countersign_identity::{MachineId, SpiffeId};
+use countersign_identity::{MachineId, SpiffeId, duration};
 
 use super::{
     CaArgs, CliError, Client, Output,
@@ -15,7 +17,7 @@ use super::{
     reach::{self, Act},
 };
 
-/// See, suspend, resume, approve and remove machines: the holders that enrolled.
+/// See machines, the holders that enrolled; suspend, resume, approve and remove them, make them renew, let them come back.
 #[derive(Args, Debug)]
 pub(crate) struct MachinesArgs {
     #[command(flatten)]
@@ -53,6 +55,16 @@ enum MachinesCommand {
     Approve(Target),
     /// Forget a machine: its certificates are revoked, and only a new invitation brings it back.
     Remove(Target),
+    /// Let a machine come back by itself once more after its certificate has expired.
+    ResetRecovery(Target),
+    /// Let machines renew now, whatever their window says: a key may have leaked, or an issuer ends early.
+    Renew {
+        #[command(flatten)]
+        target: Target,
+        /// How long all of them have; each gets its own moment within. Agents ask every five minutes.
+        #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration::parse)]
+        within: Duration,
+    },
 }
 
 const STATUSES: [&str; 6] = ["active", "held", "suspended", "removed", "replaced", "revoked"];
@@ -96,16 +108,23 @@ pub(crate) fn run(args: MachinesArgs, out: &Output) -> Result<(), CliError> {
         }
         MachinesCommand::Show { target } => show(&args.ca, &target, out),
         MachinesCommand::Suspend(target) => {
-            act(&args.ca, MachineAct::Suspend, ("suspend", "suspended"), &target, out)
+            act(&args.ca, (MachineAct::Suspend, None), ("suspend", "suspended"), &target, out)
         }
         MachinesCommand::Resume(target) => {
-            act(&args.ca, MachineAct::Resume, ("resume", "resumed"), &target, out)
+            act(&args.ca, (MachineAct::Resume, None), ("resume", "resumed"), &target, out)
         }
         MachinesCommand::Approve(target) => {
-            act(&args.ca, MachineAct::Approve, ("approve", "approved"), &target, out)
+            act(&args.ca, (MachineAct::Approve, None), ("approve", "approved"), &target, out)
         }
         MachinesCommand::Remove(target) => {
-            act(&args.ca, MachineAct::Remove, ("remove", "removed"), &target, out)
+            act(&args.ca, (MachineAct::Remove, None), ("remove", "removed"), &target, out)
+        }
+        MachinesCommand::ResetRecovery(target) => {
+            act(&args.ca, (MachineAct::ResetRecovery, None), ("reset", "reset"), &target, out)
+        }
+        MachinesCommand::Renew { target, within } => {
+            let kind = (MachineAct::Renew, Some(within.as_secs()));
+            act(&args.ca, kind, ("hurry", "told to renew"), &target, out)
         }
     }
 }
@@ -175,11 +194,47 @@ fn show_one(machine: &Machine, out: &Output) {
     out.field("enrolled", out.when(&machine.enrolled));
     out.field("last seen", out.when(&machine.last_seen));
     out.field("ends", out.when(&machine.not_after));
+    if let Some(parent) = &machine.parent {
+        out.field("workload of", parent);
+    }
+    if let Some(source) = &machine.last_source {
+        out.field("last from", source);
+    }
+    if let Some(by) = &machine.renew_by {
+        out.field("told to renew", format_args!("by {}", out.when(by)));
+    }
+    show_deployment(machine, out);
+    show_recovery(machine, out);
+}
+
+/// What its agent saw being served, against what it was given.
+fn show_deployment(machine: &Machine, out: &Output) {
+    let Some(seen) = &machine.deployed else { return };
+    let newest = machine.pending.as_ref().unwrap_or(&machine.confirmed);
+    let place = format!("{} at {}, {}", seen.serial, seen.address, out.when(&seen.at));
+    if seen.serial == *newest {
+        out.field("deployed", place);
+    } else {
+        out.field("deployed", format_args!("{place}: issued but not deployed: {newest}"));
+    }
+}
+
+fn show_recovery(machine: &Machine, out: &Output) {
+    let Some(recovery) = &machine.recovery else { return };
+    let said = match (recovery.barred, recovery.asked, &recovery.used) {
+        (true, _, _) => "barred: a second holder was seen, or a certificate was revoked".to_owned(),
+        (_, true, _) => "asked for; `countersign machines approve` lets it come back".to_owned(),
+        (_, _, Some(used)) => {
+            format!("used {}; `countersign machines reset-recovery` allows another", out.when(used))
+        }
+        _ => return,
+    };
+    out.field("recovery", said);
 }
 
 fn act(
     ca: &CaArgs,
-    kind: MachineAct,
+    (kind, within_seconds): (MachineAct, Option<u64>),
     (verb, done): (&str, &str),
     target: &Target,
     out: &Output,
@@ -191,6 +246,7 @@ fn act(
         reason: target.reason.clone(),
         all,
         dry_run,
+        within_seconds,
     };
     reach::perform(&act, &ca.connect()?, paths::ADMIN_MACHINES_ACT, request, out)
         .map_err(|error| with_the_other_act(error, kind, &target.target))

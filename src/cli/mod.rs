@@ -23,6 +23,7 @@ mod listing;
 mod machines;
 mod output;
 mod policy;
+mod policy_diff;
 mod quickstart;
 mod reach;
 mod registrations;

@@ -1,16 +1,19 @@
 //! `policy`: the permission policy, seen, checked and questioned.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use countersign_api::{admin::PolicyDocument, paths};
-use countersign_identity::{SpiffeId, Timestamp};
+use countersign_identity::{SpiffeId, Timestamp, duration};
 use countersign_policy::{
-    Change, Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure,
+    Expectation, Explanation, Force, Holder, Permission, Policy, RuleKind, RuleRef, TestFailure,
 };
 use serde_json::{Value, json};
 
-use super::{CaArgs, CliError, Output};
+use super::{CaArgs, CliError, Output, policy_diff};
 
 /// See, check and question the permission policy: which identity may do what.
 #[derive(Args, Debug)]
@@ -43,14 +46,17 @@ enum PolicyCommand {
     /// Show what a policy file would give and take, compared with the policy in force.
     ///
     /// A line that begins with + is new, one that begins with - would go. A grant that goes, or a deny that comes, takes a
-    /// permission away.
+    /// permission away; who used one of those lately, as services report their decisions, is named with it.
     Diff {
         /// The policy file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// End with exit code 1 if anybody would lose a permission. Default: only show it.
+        /// End with exit code 1 if somebody would lose a permission that was used lately. Default: only show it.
         #[arg(long)]
         ci: bool,
+        /// What lately means. The CA keeps what services report for 100 days.
+        #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration::parse)]
+        used_within: Duration,
     },
     /// Say what an identity may do, and by which rules.
     ///
@@ -92,7 +98,9 @@ pub(crate) fn run(args: PolicyArgs, out: &Output) -> Result<(), CliError> {
         PolicyCommand::Show => show(&args.ca, out),
         PolicyCommand::Check { file } => check(&file, out),
         PolicyCommand::Apply { file } => apply(&args.ca, &file, out),
-        PolicyCommand::Diff { file, ci } => diff(&args.ca, &file, ci, out),
+        PolicyCommand::Diff { file, ci, used_within } => {
+            policy_diff::run(&args.ca, &file, ci, used_within, out)
+        }
         PolicyCommand::Explain { spiffe_id, permission, of } => {
             let policy = of.policy(&args.ca)?;
             let now = of.at.unwrap_or_else(|| out.now());
@@ -114,11 +122,11 @@ impl Of {
     }
 }
 
-fn in_force(ca: &CaArgs) -> Result<PolicyDocument, CliError> {
+pub(super) fn in_force(ca: &CaArgs) -> Result<PolicyDocument, CliError> {
     ca.connect()?.get(paths::ADMIN_POLICY)
 }
 
-fn read(file: &Path) -> Result<Policy, CliError> {
+pub(super) fn read(file: &Path) -> Result<Policy, CliError> {
     parse(&text_of(file)?, &file.display().to_string())
 }
 
@@ -128,7 +136,7 @@ fn text_of(file: &Path) -> Result<String, CliError> {
 }
 
 /// The error carries file, line and column.
-fn parse(text: &str, name: &str) -> Result<Policy, CliError> {
+pub(super) fn parse(text: &str, name: &str) -> Result<Policy, CliError> {
     Policy::parse(text, name).map_err(CliError::refused)
 }
 
@@ -189,39 +197,6 @@ fn apply(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
         out.success(format_args!("{} was in force already", file.display()));
     }
     Ok(())
-}
-
-fn diff(ca: &CaArgs, file: &Path, ci: bool, out: &Output) -> Result<(), CliError> {
-    let new = read(file)?;
-    let document = in_force(ca)?;
-    // A CA without a policy allows nobody anything.
-    let text = if document.version.is_some() { &document.text } else { "version = 1\n" };
-    let old = parse(text, "the policy in force")?;
-    let changes = countersign_policy::diff(&old, &new);
-    let lost = changes.iter().filter(|change| takes_away(change)).count();
-    if out.is_json() {
-        let all: Vec<_> = changes.iter().map(change_json).collect();
-        out.json(&json!({
-            "from": old.version().to_string(),
-            "to": new.version().to_string(),
-            "changes": all,
-            "lost": lost,
-        }));
-    } else if changes.is_empty() {
-        out.line("no identity gains or loses anything");
-    } else {
-        changes.iter().for_each(|change| out.line(change));
-    }
-    if ci && lost > 0 {
-        return Err(CliError::refused(format_args!("{} takes permissions away ({lost})", file.display()))
-            .hint("if that is meant, apply it without --ci in the way"));
-    }
-    Ok(())
-}
-
-/// A grant that goes, or a deny that comes.
-fn takes_away(change: &Change) -> bool {
-    (change.kind == RuleKind::Grant) != change.added
 }
 
 fn explain(policy: &Policy, id: &SpiffeId, now: Timestamp, out: &Output) -> Result<(), CliError> {
@@ -316,18 +291,6 @@ fn explanation_json(explanation: &Explanation) -> Value {
     })
 }
 
-fn change_json(change: &Change) -> Value {
-    json!({
-        "id": change.id.to_string(),
-        "permission": change.permission,
-        "kind": kind_text(change.kind),
-        "from": change.window.from.map(|time| time.to_string()),
-        "until": change.window.until.map(|time| time.to_string()),
-        "added": change.added,
-        "takes_away": takes_away(change),
-    })
-}
-
 fn holder_json(holder: &Holder) -> Value {
     json!({
         "id": holder.id.to_string(),
@@ -348,7 +311,7 @@ fn rule_json(rule: &RuleRef) -> Value {
     })
 }
 
-const fn kind_text(kind: RuleKind) -> &'static str {
+pub(super) const fn kind_text(kind: RuleKind) -> &'static str {
     match kind {
         RuleKind::Grant => "grant",
         RuleKind::Deny => "deny",

@@ -11,7 +11,7 @@ use countersign_api::{
     Invitation, ProblemCode,
     admin::{
         ActResponse, Event, ImportRequest, ImportResponse, InviteRequest, InviteResponse, Issued, Issuer,
-        Machine, MachineActRequest, Page, PolicyDocument, Registration, RevokeRequest, Status,
+        Machine, MachineActRequest, Page, PermissionUse, PolicyDocument, Registration, RevokeRequest, Status,
     },
 };
 use countersign_identity::{SpiffeId, hex};
@@ -43,14 +43,14 @@ pub(super) async fn invite(
         uses: request.uses,
     };
     let invited = ca.invite(wish, caller.actor()).await?;
-    let invitation = Invitation {
+    let invitation = invited.secret.map(|secret| Invitation {
         url: ca.url().to_owned(),
         trust_domain: ca.trust_domain().to_string(),
         root_sha256: invited.root_sha256,
-        secret: invited.secret,
-    };
+        secret,
+    });
     Ok(Json(InviteResponse {
-        invitation: invitation.to_string(),
+        invitation: invitation.map(|invitation| invitation.to_string()).unwrap_or_default(),
         expires: invited.expires.to_string(),
         registration_created: invited.registration_created,
     }))
@@ -139,9 +139,9 @@ pub(super) async fn order_machines(
     JsonBody(request): JsonBody<MachineActRequest>,
 ) -> Answer<ActResponse> {
     let whom = ca.whom(&request.target, request.all || request.dry_run)?;
-    let order = wire_form::order(request.act);
+    let order = wire_form::order(&request);
     // Taking a privilege away is not giving one: who may revoke may stop a stolen operator from anywhere.
-    if matches!(order, Order::Resume | Order::Approve) {
+    if matches!(order, Order::Resume | Order::Approve | Order::ResetRecovery) {
         may_touch_whom(&ca, &caller, &whom)?;
     }
     let reached = if request.dry_run {
@@ -262,6 +262,15 @@ pub(super) async fn apply_policy(
         Caller::Local { .. } => ca.apply_policy(document.text.clone(), caller.actor()).await?,
     };
     Ok(Json(PolicyDocument { version: Some(hex::encode(&version)), text: document.text }))
+}
+
+/// `GET /v1/admin/uses`
+pub(super) async fn uses(
+    State(ca): State<Arc<Ca>>,
+    Query(query): Query<ListQuery>,
+) -> Answer<Page<PermissionUse>> {
+    let page = ca.permission_uses(query.cursor()?.as_ref(), query.limit())?;
+    Ok(Json(wire_form::page(page, wire_form::use_out)))
 }
 
 fn may_touch_whom(ca: &Ca, caller: &Caller, whom: &Whom) -> Result<(), Failure> {

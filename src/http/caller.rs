@@ -145,6 +145,7 @@ fn permission_for(method: &Method, path: &str) -> Option<&'static str> {
         | paths::ADMIN_ISSUERS
         | paths::ADMIN_STATUS
         | paths::ADMIN_POLICY
+        | paths::ADMIN_USES
             if reads =>
         {
             Some("read")

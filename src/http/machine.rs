@@ -8,13 +8,15 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use countersign_api::{CertificateResponse, EnrollRequest, Invitation, ProblemCode, RenewRequest};
-use countersign_issuance::Source;
+use countersign_api::{
+    CertificateResponse, EnrollRequest, Invitation, ProblemCode, RecoverRequest, RenewRequest,
+};
+use countersign_issuance::{LedgerRefusal, Source};
 use countersign_verifier::{Presented, Refusal, VerifiedPeer, Wire};
 
 use super::{body::JsonBody, problem::Failure, visitor::Visitor};
 use crate::service::{
-    Ca, Enrollment, Forgotten, Granted, Refused, Renewal,
+    Ca, Enrollment, Forgotten, Granted, Refused, Renewal, Return,
     failpoint::{self, Arrow},
     pem,
 };
@@ -74,6 +76,36 @@ pub(super) async fn renew(
     }
 }
 
+/// `POST /v1/recover`: the one route at which an expired certificate proves something.
+pub(super) async fn recover(
+    State(ca): State<Arc<Ca>>,
+    Extension(wire): Extension<Wire>,
+    Extension(visitor): Extension<Visitor>,
+    JsonBody(request): JsonBody<RecoverRequest>,
+) -> Result<Json<CertificateResponse>, Failure> {
+    let peer = match visitor.presented(ca.now()) {
+        Presented::Refused(Refusal::Expired { peer, .. }) => peer,
+        Presented::Verified(_) => return Err(Refused::Ledger(LedgerRefusal::NotExpired.into()).into()),
+        Presented::Refused(refusal) => return Err(Failure::from(refusal).server_time(ca.now())),
+        Presented::None => return Err(Refusal::NoCertificate.into()),
+    };
+    let back = Return {
+        spiffe_id: peer.spiffe_id().clone(),
+        lineage: peer.lineage(),
+        key: peer.key_hash(),
+        csr: request_der(&request.csr)?,
+        source: Source { addr: Some(wire.source.ip()) },
+    };
+    match ca.recover(back.clone()).await {
+        Ok(granted) => Ok(Json(answer(&ca, &granted))),
+        Err(refused) => {
+            let failure = Failure::from(refused).server_time(ca.now());
+            ca.note_refused_return(&back, failure.code()).await;
+            Err(failure)
+        }
+    }
+}
+
 /// The CA's clock goes with every refusal of a certificate, and an expired one of ours leaves an event.
 async fn turned_away(ca: &Ca, refusal: Refusal, source: Source) -> Failure {
     if let Refusal::Expired { peer, .. } = &refusal
@@ -104,7 +136,7 @@ pub(super) async fn roots(
     Ok(Json(countersign_api::RootsResponse { documents: ca.roots_documents()? }))
 }
 
-fn request_der(text: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn request_der(text: &str) -> Result<Vec<u8>, Failure> {
     pem::request(text).ok_or_else(|| {
         Failure::new(ProblemCode::CsrMalformed, "csr: expected one PEM block \"CERTIFICATE REQUEST\"")
     })
@@ -133,7 +165,7 @@ pub(super) fn forgotten(peer: &VerifiedPeer, serial: countersign_identity::Seria
     }
 }
 
-fn answer(ca: &Ca, granted: &Granted) -> CertificateResponse {
+pub(super) fn answer(ca: &Ca, granted: &Granted) -> CertificateResponse {
     failpoint::pass(Arrow::BeforeAnswer);
     CertificateResponse {
         machine: granted.machine.to_string(),

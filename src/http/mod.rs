@@ -4,7 +4,9 @@ mod admin;
 mod body;
 mod bundle;
 mod caller;
+mod decisions;
 mod desk;
+mod live;
 mod live_set;
 mod local;
 mod machine;
@@ -17,6 +19,7 @@ mod trust;
 mod unix;
 mod visitor;
 mod wire_form;
+mod workload;
 
 use std::sync::Arc;
 
@@ -36,6 +39,7 @@ fn machine_routes() -> Router<Arc<Ca>> {
     Router::new()
         .route(paths::ENROLL, post(machine::enroll))
         .route(paths::RENEW, post(machine::renew))
+        .route(paths::RECOVER, post(machine::recover))
         .route(paths::BUNDLE, get(machine::bundle))
         .route(paths::ROOTS, get(machine::roots))
 }
@@ -47,6 +51,16 @@ fn oauth_routes() -> Router<Arc<Ca>> {
         .route(paths::JWKS, get(oauth::jwks))
         .route(paths::OAUTH_METADATA, get(oauth::metadata))
         .route(paths::OPENID_METADATA, get(oauth::metadata))
+}
+
+/// What machines and services do with a live certificate beside renewing it.
+fn live_routes() -> Router<Arc<Ca>> {
+    Router::new()
+        .route(paths::RENEWAL, get(workload::renewal))
+        .route(paths::DEPLOYED, post(workload::deployed))
+        .route(paths::WORKLOAD, post(workload::workload))
+        .route(paths::REGISTRATIONS, get(workload::registrations))
+        .route(paths::EVENTS, post(decisions::report))
 }
 
 /// What verifiers read, with a live certificate unless the configuration opens it to everybody.
@@ -71,6 +85,7 @@ fn admin_routes() -> Router<Arc<Ca>> {
         .route(paths::ADMIN_STATUS, get(admin::status))
         .route(paths::ADMIN_EVENTS, get(admin::events))
         .route(paths::ADMIN_POLICY, get(admin::policy).post(admin::apply_policy))
+        .route(paths::ADMIN_USES, get(admin::uses))
 }
 
 /// What only this machine's operator reaches: acts on the state directory itself.
@@ -86,6 +101,7 @@ fn public_router(ca: &Arc<Ca>) -> Router {
     Router::new()
         .merge(machine_routes())
         .merge(oauth_routes())
+        .merge(live_routes().route_layer(from_fn_with_state(Arc::clone(ca), live::by_live_certificate)))
         .merge(trust_routes().route_layer(from_fn_with_state(Arc::clone(ca), trust::by_live_certificate)))
         .merge(admin_routes().route_layer(from_fn_with_state(Arc::clone(ca), caller::by_certificate)))
         .fallback(desk::not_found)

@@ -15,14 +15,11 @@ use countersign_api::{
     trust::{SNAPSHOT_MEDIA_TYPE, TrustFile},
 };
 use countersign_identity::hex;
-use countersign_issuance::LedgerError;
-use countersign_store::Presentation;
-use countersign_verifier::{Presented, Refusal, VerifiedPeer};
 use serde::Deserialize;
 
 use super::{
     desk::{Waited, drain},
-    machine::forgotten,
+    live::admit,
     problem::Failure,
     visitor::Visitor,
 };
@@ -107,35 +104,8 @@ pub(super) async fn by_live_certificate(State(ca): State<Arc<Ca>>, request: Requ
     }
     // The certificate may have been revoked while its holder waited.
     match admit(&ca, visitor.as_ref()).await {
-        Ok(()) => answer,
+        Ok(_) => answer,
         Err(failure) => with_waited(failure.into_response()),
-    }
-}
-
-async fn admit(ca: &Ca, visitor: Option<&Visitor>) -> Result<(), Failure> {
-    match visitor.map(|visitor| visitor.presented(ca.now())) {
-        Some(Presented::Verified(peer)) => is_live(ca, &peer).await,
-        Some(Presented::Refused(refusal)) => Err(Failure::from(refusal).server_time(ca.now())),
-        Some(Presented::None) | None => Err(Refusal::NoCertificate.into()),
-    }
-}
-
-async fn is_live(ca: &Ca, peer: &VerifiedPeer) -> Result<(), Failure> {
-    let unknown = || Failure::from(Refused::CertificateUnknown(peer.serial_hex()));
-    let serial = peer.serial().ok_or_else(unknown)?;
-    match ca.present_elsewhere(serial).await? {
-        Presentation::Current { .. } | Presentation::Confirmed { .. } | Presentation::Older { .. } => Ok(()),
-        Presentation::Revoked { .. } => {
-            let (id, serial) = (peer.spiffe_id().clone(), peer.serial_hex());
-            Err(Refused::CertificateRevoked { id, serial }.into())
-        }
-        Presentation::NotActive { status, .. } => Err(match status.refusal() {
-            Some(refusal) => Refused::Ledger(LedgerError::Refused(refusal)).into(),
-            None => unknown(),
-        }),
-        // After a restore the fleet must hear of the new epoch before its machines have renewed.
-        Presentation::Unknown if ca.may_be_forgotten(&forgotten(peer, serial))? => Ok(()),
-        Presentation::Unknown | Presentation::Expired { .. } | Presentation::Clone { .. } => Err(unknown()),
     }
 }
 

@@ -5,7 +5,7 @@ use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timest
 use countersign_issuance::Registration;
 use countersign_store::{
     Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing, Machine, MachineFilter, MachineStatus,
-    StoredEvent, Target, Whom,
+    PermissionUse, StoredEvent, Target, Whom,
 };
 use serde::Deserialize;
 use std::{str::FromStr, time::Duration};
@@ -173,6 +173,29 @@ pub(super) fn machine_out(one: &Machine) -> admin::Machine {
         enrolled: one.enrolled.to_string(),
         last_seen: one.last_seen.to_string(),
         not_after: one.not_after.to_string(),
+        parent: one.parent.map(|parent| parent.to_string()),
+        last_source: one.last_source.map(|source| source.to_string()),
+        deployed: one.deployed.as_ref().map(|seen| admin::DeployedCertificate {
+            serial: seen.serial.to_string(),
+            address: seen.address.clone(),
+            at: seen.at.to_string(),
+        }),
+        recovery: one.recovery.map(|recovery| admin::MachineRecovery {
+            used: recovery.used.map(|at| at.to_string()),
+            asked: recovery.asked,
+            approved: recovery.approved,
+            barred: recovery.barred,
+        }),
+        renew_by: one.hurry.as_ref().map(|hurry| hurry.until.to_string()),
+    }
+}
+
+/// A use of a permission as it goes out.
+pub(super) fn use_out(one: &PermissionUse) -> admin::PermissionUse {
+    admin::PermissionUse {
+        spiffe_id: one.spiffe_id.to_string(),
+        permission: one.permission.clone(),
+        last: one.last.to_string(),
     }
 }
 
@@ -213,14 +236,21 @@ pub(super) fn event_out(event: &StoredEvent) -> Option<admin::Event> {
 }
 
 /// An order as it comes in.
-pub(super) fn order(act: admin::MachineAct) -> Order {
-    match act {
+pub(super) fn order(request: &admin::MachineActRequest) -> Order {
+    match request.act {
         admin::MachineAct::Suspend => Order::Suspend,
         admin::MachineAct::Resume => Order::Resume,
         admin::MachineAct::Approve => Order::Approve,
         admin::MachineAct::Remove => Order::Remove,
+        admin::MachineAct::ResetRecovery => Order::ResetRecovery,
+        admin::MachineAct::Renew => {
+            Order::Renew { within: request.within_seconds.map_or(RENEW_WITHIN, Duration::from_secs) }
+        }
     }
 }
+
+/// How long a hurried fleet has: ten minutes are two questions of every agent, and little for a leaked key.
+const RENEW_WITHIN: Duration = Duration::from_secs(600);
 
 /// An operator's words. They stand in every event and record of the act, so they are short.
 pub(super) fn reason(text: Option<String>) -> Result<String, Failure> {

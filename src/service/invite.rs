@@ -28,8 +28,8 @@ pub struct InvitationWish {
 /// An invitation's secret half, shown once.
 #[derive(Clone)]
 pub struct Invited {
-    /// The secret; only its hash is in the book.
-    pub secret: [u8; 32],
+    /// The secret; only its hash is in the book. None for a workload: its machine fetches its certificates.
+    pub secret: Option<[u8; 32]>,
     /// SHA-256 of the root certificate: what the machine pins.
     pub root_sha256: [u8; 32],
     /// The last second it can be redeemed.
@@ -46,7 +46,8 @@ impl std::fmt::Debug for Invited {
 }
 
 impl Ca {
-    /// Makes an invitation, and the registration if it is not there.
+    /// Makes an invitation, and the registration if it is not there. A workload, whose registration has a parent, gets
+    /// the registration alone.
     ///
     /// # Errors
     /// When the registration breaks a rule, or differs from the one that stands.
@@ -77,7 +78,7 @@ impl Ca {
             NewInvitation { hash: Sha256::digest(secret).into(), registration, expires, uses: wish.uses };
         let invited = self.book().invite(invitation, actor, now).await?;
         Ok(Invited {
-            secret,
+            secret: invited.invited.then_some(secret),
             root_sha256: Sha256::digest(self.keys().root().der()).into(),
             expires,
             registration_created: invited.registration_created,

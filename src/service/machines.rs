@@ -1,5 +1,7 @@
 //! Machines and what operators do with them.
 
+use std::time::Duration;
+
 use countersign_identity::{MachineId, SpiffeId};
 use countersign_store::{Actor, Cursor, Listing, Machine, MachineFilter, MachineStatus, Whom};
 
@@ -7,6 +9,8 @@ use super::{Ca, Refused};
 
 /// Machines read at a time.
 const PAGE: usize = 1000;
+/// By then every certificate has been renewed anyhow.
+const LONGEST_HURRY: Duration = Duration::from_hours(7 * 24);
 
 /// What an operator does with machines.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,6 +23,13 @@ pub enum Order {
     Approve,
     /// Forget them; their certificates are revoked.
     Remove,
+    /// Let them come back by themselves once more after expiry.
+    ResetRecovery,
+    /// Let them renew before their window, each at a moment of its own.
+    Renew {
+        /// How long all of them have.
+        within: Duration,
+    },
 }
 
 impl Ca {
@@ -93,7 +104,8 @@ impl Ca {
             Order::Suspend => matches!(machine.status, MachineStatus::Active | MachineStatus::Held),
             Order::Resume => machine.status == MachineStatus::Suspended,
             Order::Approve => machine.status == MachineStatus::Held,
-            Order::Remove => !machine.status.has_ended(),
+            Order::Remove | Order::ResetRecovery => !machine.status.has_ended(),
+            Order::Renew { .. } => machine.status == MachineStatus::Active,
         };
         Ok(machines.iter().filter(|machine| fits(machine)).map(|machine| machine.id).collect())
     }
@@ -116,6 +128,10 @@ impl Ca {
             Order::Resume => book.resume(whom, reason, actor, now).await,
             Order::Approve => book.approve(whom, reason, actor, now).await,
             Order::Remove => book.remove_machines(whom, reason, actor, now).await,
+            Order::ResetRecovery => book.reset_recovery(whom, reason, actor, now).await,
+            Order::Renew { within } => {
+                book.hurry(whom, now + within.min(LONGEST_HURRY), reason, actor, now).await
+            }
         }?;
         tracing::warn!(?order, machines = reached.len(), "machines");
         Ok(reached)

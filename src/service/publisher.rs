@@ -101,6 +101,11 @@ impl Ca {
         self.trust()
     }
 
+    /// Turns true when the CA stops: whoever is held lets go.
+    pub(super) fn stopping(&self) -> watch::Receiver<bool> {
+        self.published().closing.subscribe()
+    }
+
     /// Lets go of those who wait for a newer snapshot: the CA stops.
     pub fn stop_publishing(&self) {
         self.published().closing.send_replace(true);

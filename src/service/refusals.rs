@@ -29,7 +29,7 @@ impl Ca {
         self.note(event, &presented.to_string(), code, source).await;
     }
 
-    async fn note(&self, event: Event, subject: &str, code: &'static str, source: Source) {
+    pub(super) async fn note(&self, event: Event, subject: &str, code: &'static str, source: Source) {
         if !self.rates().refusal_counts(subject) {
             return;
         }

@@ -102,6 +102,14 @@ pub enum Refused {
         /// Which.
         permission: String,
     },
+    /// The policy does not let the caller do this.
+    #[error("{id}: {why}")]
+    NotAllowed {
+        /// Who.
+        id: SpiffeId,
+        /// What speaks against it.
+        why: String,
+    },
     /// The judge found a certificate we were about to sign wrong: our own fault.
     #[error("a certificate of our own making broke a rule: {0}")]
     Lint(#[from] LintError),

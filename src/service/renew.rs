@@ -1,6 +1,8 @@
 //! Renewing: the certificate proves who asks, the book says what they get (DESIGN §3). The old certificate
 //! grants nothing by itself.
 
+use std::time::Duration;
+
 use countersign_identity::{KeyHash, Serial};
 use countersign_issuance::{
     Act, LedgerError, LedgerRefusal, OnClone, ProvenKey, Registration, Source, approve,
@@ -31,11 +33,7 @@ impl Ca {
             .standing(renewal.presented)?
             .ok_or_else(|| Refused::CertificateUnknown(renewal.presented.to_string()))?;
         let (machine, registration) = self.entitled(&standing, renewal.source).await?;
-        self.rates().machine(machine.id).map_err(|wait| Refused::TooOften {
-            id: machine.spiffe_id.clone(),
-            limit: self.limits().renewals_per_minute_per_machine,
-            retry_after: wait.as_secs() + 1,
-        })?;
+        self.rates().machine(machine.id).map_err(|wait| self.too_often(&machine, wait))?;
         let key = ProvenKey::from_csr(&renewal.csr, self.algorithms())?;
         let new = key.key_hash();
         if let Some(granted) = self.pending_again(&standing, &machine, new, &registration)? {
@@ -58,6 +56,15 @@ impl Ca {
         self.metrics().count_issued("renew");
         tracing::debug!(machine = %machine.id, serial = %issued.serial(), "renewed");
         Ok(Granted::new(machine.id, issued.validity(), &profile, issued.der(), keys.issuer().der()))
+    }
+
+    /// A machine asked more often than it may.
+    pub(super) fn too_often(&self, machine: &Machine, wait: Duration) -> Refused {
+        Refused::TooOften {
+            id: machine.spiffe_id.clone(),
+            limit: self.limits().renewals_per_minute_per_machine,
+            retry_after: wait.as_secs() + 1,
+        }
     }
 
     /// A certificate presented anywhere but at renewal: it is judged, never accused (DESIGN §3).
@@ -90,6 +97,9 @@ impl Ca {
         let machine =
             standing.machine.clone().ok_or_else(|| Refused::CertificateUnknown(serial.to_string()))?;
         may_act(machine.status)?;
+        if machine.parent.is_some() {
+            return Err(LedgerError::Refused(LedgerRefusal::IsWorkload).into());
+        }
         if !matches!(standing.lineage, Some(LineageState::Confirmed | LineageState::Pending)) {
             return Err(self.older(standing, source).await?);
         }

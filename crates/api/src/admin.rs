@@ -77,7 +77,8 @@ pub struct InviteRequest {
 /// The answer: the invitation is shown once and never again.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct InviteResponse {
-    /// `csinv1_…`
+    /// `csinv1_…`; absent for a workload, whose certificates its machine fetches.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub invitation: String,
     /// When it expires, RFC 3339.
     pub expires: String,
@@ -148,9 +149,49 @@ pub struct Machine {
     pub last_seen: String,
     /// When its newest certificate ends, RFC 3339.
     pub not_after: String,
+    /// The machine it is a workload of, `m-…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// Where it last came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_source: Option<String>,
+    /// The certificate that was last seen being served, as its agent reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployed: Option<DeployedCertificate>,
+    /// What became of its right to come back by itself after expiry; absent as long as it never needed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<MachineRecovery>,
+    /// Until when it was told to renew, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_by: Option<String>,
 }
 
-/// What `machines suspend|resume|approve|remove` do.
+/// A certificate that was seen being served.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DeployedCertificate {
+    /// Its serial, lower-case hex.
+    pub serial: String,
+    /// Where, `HOST:PORT`.
+    pub address: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// What became of a machine's right to come back by itself.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MachineRecovery {
+    /// When it last came back, RFC 3339: not again until an operator resets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<String>,
+    /// It asked and waits for an operator.
+    pub asked: bool,
+    /// An operator approved what it asked for.
+    pub approved: bool,
+    /// A second holder was seen, or a certificate of its was revoked.
+    pub barred: bool,
+}
+
+/// What `machines suspend|resume|approve|remove|reset-recovery|renew` do.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MachineAct {
@@ -162,6 +203,10 @@ pub enum MachineAct {
     Approve,
     /// Forget the machine: its certificates are revoked.
     Remove,
+    /// Let it come back by itself once more after its certificate has expired.
+    ResetRecovery,
+    /// Renew soon, whatever the window says.
+    Renew,
 }
 
 /// `POST /v1/admin/machines/act`.
@@ -181,6 +226,9 @@ pub struct MachineActRequest {
     /// Only say what would happen.
     #[serde(default)]
     pub dry_run: bool,
+    /// With `renew`: seconds within which all machines meant are to have renewed; each gets its own moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within_seconds: Option<u64>,
 }
 
 /// Which machines and certificates an act reached or would reach.
@@ -321,4 +369,15 @@ pub struct PolicyDocument {
     pub version: Option<String>,
     /// The policy file, TOML.
     pub text: String,
+}
+
+/// An identity used a permission, as services report it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct PermissionUse {
+    /// Who.
+    pub spiffe_id: String,
+    /// What, `service:action`.
+    pub permission: String,
+    /// When last, to the hour, RFC 3339.
+    pub last: String,
 }

@@ -83,3 +83,5 @@ pub const ADMIN_STATUS: &str = "/v1/admin/status";
 pub const ADMIN_EVENTS: &str = "/v1/admin/events";
 /// `GET`: the policy in force; `POST`: apply a new one.
 pub const ADMIN_POLICY: &str = "/v1/admin/policy";
+/// `GET`: which identities used which permissions, as services report it.
+pub const ADMIN_USES: &str = "/v1/admin/uses";

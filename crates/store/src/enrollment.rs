@@ -26,6 +26,9 @@ pub(crate) fn enroll(
         return Err(LedgerRefusal::InvitationUnknown.into());
     }
     let registration = standing_registration(tx, intent)?;
+    if registration.parent.is_some() {
+        return Err(LedgerRefusal::IsWorkload.into());
+    }
     let earlier = invitations::redemption(tx, hash, &intent.key_hash())?;
     if let Some(earlier) = earlier.filter(|earlier| now <= earlier.not_after) {
         return repeat(tx, intent, hash, &mut invitation, earlier, id, source);

@@ -31,6 +31,8 @@ pub struct NewInvitation {
 pub struct Invited {
     /// Whether the registration was not there before.
     pub registration_created: bool,
+    /// Whether there is an invitation now: a workload's certificates are fetched by its machine.
+    pub invited: bool,
 }
 
 /// An invitation in the book.
@@ -94,7 +96,7 @@ pub(crate) fn redemption(
     rows.record(&keys::redemption(hash, key))
 }
 
-/// Creates the invitation, and its registration unless that stands just so.
+/// Creates the invitation, and its registration unless that stands just so. A workload gets a registration alone.
 pub(crate) fn invite(
     tx: &mut Transaction<'_>,
     new: &NewInvitation,
@@ -118,6 +120,9 @@ pub(crate) fn invite(
         }
         None => registrations::write(tx, &new.registration, actor, now)? == Written::Created,
     };
+    if new.registration.parent.is_some() {
+        return Ok(Invited { registration_created, invited: false });
+    }
     let invitation =
         Invitation { spiffe_id: id.clone(), expires: new.expires, uses: new.uses, used: 0, repeatable: None };
     tx.put_new(keys::invitation(&new.hash), &invitation)?;
@@ -128,7 +133,7 @@ pub(crate) fn invite(
         .text("expires", new.expires)
         .number("uses", new.uses.into());
     events::append(tx, event)?;
-    Ok(Invited { registration_created })
+    Ok(Invited { registration_created, invited: true })
 }
 
 /// Binds a key to the invitation.

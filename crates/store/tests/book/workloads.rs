@@ -90,6 +90,8 @@ pub(crate) async fn only_the_parent_fetches_and_only_machines_do(book: &Book) {
     register(&desk, &below).await;
     let is_workload = refused(LedgerRefusal::IsWorkload);
     assert_eq!(fetch(&desk, fetched.machine, &below, &key(), None).await.err(), is_workload);
+    let by_invitation = desk.try_invite(&api, 1).await.unwrap().1;
+    assert!(!by_invitation.invited, "nothing that a stranger could redeem");
     let prepared = authority().prepare(&api, &key(), serial(), fetched.lineage, desk.now);
     let act = Act::Renew { machine: fetched.machine, presented: fetched.serial, source: source() };
     assert_eq!(prepared.record(book, act).await.err(), is_workload);

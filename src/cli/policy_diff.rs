@@ -1,0 +1,107 @@
+//! `policy diff`: what a policy file would give and take, and who would miss what they used lately.
+
+use std::{path::Path, time::Duration};
+
+use countersign_api::{admin::PermissionUse, paths};
+use countersign_identity::{SpiffeId, Timestamp};
+use countersign_policy::{Change, Permission, Policy, RuleKind};
+use serde_json::{Value, json};
+
+use super::{
+    CaArgs, CliError, Output,
+    client::Query,
+    policy::{in_force, kind_text, parse, read},
+};
+
+pub(super) fn run(
+    ca: &CaArgs,
+    file: &Path,
+    ci: bool,
+    used_within: Duration,
+    out: &Output,
+) -> Result<(), CliError> {
+    let new = read(file)?;
+    let document = in_force(ca)?;
+    // A CA without a policy allows nobody anything.
+    let text = if document.version.is_some() { &document.text } else { "version = 1\n" };
+    let old = parse(text, "the policy in force")?;
+    let changes = countersign_policy::diff(&old, &new);
+    let missed = match changes.iter().any(takes_away) {
+        true => missed(ca, &old, &new, (out.now() - used_within, out.now()))?,
+        false => Vec::new(),
+    };
+    show(&old, &new, &changes, &missed, out);
+    if ci && !missed.is_empty() {
+        return Err(CliError::refused(format_args!(
+            "{} takes away what was used lately ({})",
+            file.display(),
+            missed.len()
+        ))
+        .hint("if that is meant, apply it without --ci in the way"));
+    }
+    Ok(())
+}
+
+/// The uses since a moment that the old policy allows now and the new one would not.
+fn missed(
+    ca: &CaArgs,
+    old: &Policy,
+    new: &Policy,
+    (since, now): (Timestamp, Timestamp),
+) -> Result<Vec<PermissionUse>, CliError> {
+    let mut missed = Vec::new();
+    ca.connect()?.each(paths::ADMIN_USES, &Query::default(), None, |one: PermissionUse| {
+        let late = one.last.parse::<Timestamp>().is_ok_and(|last| last >= since);
+        if late && is_lost(&one, old, new, now) {
+            missed.push(one);
+        }
+        Ok(())
+    })?;
+    Ok(missed)
+}
+
+fn is_lost(one: &PermissionUse, old: &Policy, new: &Policy, now: Timestamp) -> bool {
+    let (Ok(id), Ok(permission)) = (one.spiffe_id.parse::<SpiffeId>(), one.permission.parse::<Permission>())
+    else {
+        return false;
+    };
+    old.decide(&id, &permission, now).allowed && !new.decide(&id, &permission, now).allowed
+}
+
+fn show(old: &Policy, new: &Policy, changes: &[Change], missed: &[PermissionUse], out: &Output) {
+    if out.is_json() {
+        out.json(&json!({
+            "from": old.version().to_string(),
+            "to": new.version().to_string(),
+            "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
+            "lost": changes.iter().filter(|change| takes_away(change)).count(),
+            "used_lately": missed,
+        }));
+        return;
+    }
+    if changes.is_empty() {
+        out.line("no identity gains or loses anything");
+    }
+    changes.iter().for_each(|change| out.line(change));
+    for one in missed {
+        let (id, permission) = (&one.spiffe_id, &one.permission);
+        out.line(format_args!("! {id} used {permission} {} and would lose it", out.distance(&one.last)));
+    }
+}
+
+/// A grant that goes, or a deny that comes.
+fn takes_away(change: &Change) -> bool {
+    (change.kind == RuleKind::Grant) != change.added
+}
+
+fn change_json(change: &Change) -> Value {
+    json!({
+        "id": change.id.to_string(),
+        "permission": change.permission,
+        "kind": kind_text(change.kind),
+        "from": change.window.from.map(|time| time.to_string()),
+        "until": change.window.until.map(|time| time.to_string()),
+        "added": change.added,
+        "takes_away": takes_away(change),
+    })
+}

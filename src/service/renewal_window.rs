@@ -1,0 +1,85 @@
+//! When a machine should renew, as the CA sees it now: what its profile says, unless an operator is in a hurry.
+
+use std::time::Duration;
+
+use countersign_identity::{MachineId, Serial, Timestamp};
+use countersign_store::{Hurry, Standing};
+
+use super::{Ca, Refused};
+
+/// How soon a machine asks again: an operator in a hurry waits no longer than this for the last of them to hear of it.
+const ASK_AGAIN: Duration = Duration::from_secs(300);
+
+/// The window of one certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Window {
+    /// Renew no earlier than this.
+    pub after: Timestamp,
+    /// Renew no later than this.
+    pub before: Timestamp,
+    /// Why it is not the one that came with the certificate.
+    pub reason: Option<String>,
+    /// How soon to ask again.
+    pub ask_again: Duration,
+}
+
+impl Ca {
+    /// The renewal window of the certificate with this serial.
+    ///
+    /// # Errors
+    /// When the book does not know it or cannot be read.
+    pub fn renewal_window(&self, serial: Serial) -> Result<Window, Refused> {
+        let unknown = || Refused::CertificateUnknown(serial.to_string());
+        let Standing { issuance, machine, .. } = self.book().standing(serial)?.ok_or_else(unknown)?;
+        let (after, before) = self.profile(&issuance.profile)?.renewal_window(&issuance.validity);
+        let window = Window { after, before, reason: None, ask_again: ASK_AGAIN };
+        Ok(match machine.and_then(|machine| Some((machine.id, machine.hurry?))) {
+            Some((id, hurry)) if issuance.recorded <= hurry.since => hurried(window, id, hurry),
+            _ => window,
+        })
+    }
+}
+
+/// Each machine of a hurried fleet has a moment of its own, drawn by its id, so that they do not come all at once.
+fn hurried(window: Window, id: MachineId, hurry: Hurry) -> Window {
+    let span = hurry.until.since(hurry.since);
+    let [a, b, ..] = *id.as_bytes();
+    let share = f64::from(u16::from_be_bytes([a, b])) / f64::from(u16::MAX);
+    let moment = hurry.since + span.mul_f64(share);
+    if window.before <= moment {
+        return window;
+    }
+    Window { after: moment.min(window.after), before: moment, reason: Some(hurry.reason), ..window }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window() -> Window {
+        let at = Timestamp::from_unix;
+        Window { after: at(2_000), before: at(3_000), reason: None, ask_again: ASK_AGAIN }
+    }
+
+    fn moment_of(first: u8, until: i64) -> Window {
+        let hurry = Hurry {
+            since: Timestamp::from_unix(1_000),
+            until: Timestamp::from_unix(until),
+            reason: "a leaked key".into(),
+        };
+        hurried(window(), MachineId::from_random([first, 0, 0, 0, 0, 0, 0, 0]), hurry)
+    }
+
+    #[test]
+    fn a_hurried_fleet_is_spread_over_the_time_given() {
+        let moments: Vec<i64> = [0, 64, 128, 255].map(|first| moment_of(first, 1_600).before.unix()).into();
+        assert_eq!(moments.first(), Some(&1_000));
+        assert!(moments.is_sorted() && moments.iter().all(|moment| (1_000..=1_600).contains(moment)));
+        assert_eq!(moment_of(128, 1_600).reason.as_deref(), Some("a leaked key"));
+    }
+
+    #[test]
+    fn a_hurry_never_makes_a_window_later() {
+        assert_eq!(moment_of(255, 1_000_000), window());
+    }
+}

@@ -1,0 +1,111 @@
+//! Workloads of a machine: who may fetch what, and what becomes of it.
+
+use std::time::{Duration, Instant};
+
+use countersign_api::WorkloadRegistrations;
+use countersign_testkit::csr;
+use serde_json::{Value, json};
+
+use crate::{
+    ca::{Ca, id},
+    machine::Machine,
+    wire::{self, Answer},
+};
+
+#[track_caller]
+fn register(ca: &Ca, path: &str, parent: &str) {
+    let invited = ca.run(&["invite", &id(path), "--parent", &id(parent), "--selector", "unix:uid:1001"]);
+    assert_eq!(invited.succeeded().trim(), "", "there is nothing to hand out");
+}
+
+#[track_caller]
+fn ask(ca: &Ca, machine: &Machine, path: &str, request: &[u8]) -> Answer {
+    let body = json!({ "spiffe_id": id(path), "csr": csr::to_pem(request) });
+    wire::post(ca.listen(), Some(&machine.papers), "/v1/workload", &body)
+}
+
+#[track_caller]
+fn fetched(ca: &Ca, machine: &Machine, path: &str) -> Machine {
+    let key = csr::p256();
+    Machine::from(&ask(ca, machine, path, &csr::plain(&key)), key)
+}
+
+#[track_caller]
+fn listed(ca: &Ca, machine: &Machine, query: &str) -> WorkloadRegistrations {
+    wire::get(ca.listen(), Some(&machine.papers), &format!("/v1/registrations{query}")).json()
+}
+
+#[test]
+fn a_machine_fetches_its_workloads_and_nobody_elses() {
+    let ca = Ca::start();
+    let (host, other) = (Machine::enrolled(&ca, "/host"), Machine::enrolled(&ca, "/other"));
+    register(&ca, "/host/api", "/host");
+    let first = fetched(&ca, &host, "/host/api");
+    let second = fetched(&ca, &host, "/host/api");
+    assert_eq!(first.response.machine, second.response.machine);
+    let again = ask(&ca, &host, "/host/api", &csr::plain(&second.key));
+    assert_eq!(again.json::<Value>()["chain"], second.response.chain, "a lost answer is given again");
+
+    ask(&ca, &other, "/host/api", &csr::plain(&csr::p256())).refused(403, "workload_foreign");
+    ask(&ca, &host, "/other", &csr::plain(&csr::p256())).refused(403, "workload_foreign");
+    ask(&ca, &host, "/nobody", &csr::plain(&csr::p256())).refused(403, "workload_foreign");
+    // A workload is no machine: it renews nothing, and has no workloads.
+    second.ask_renewal(&ca).refused(403, "workload_certificate");
+    ask(&ca, &second, "/host/api", &csr::plain(&csr::p256())).refused(403, "workload_certificate");
+    let shown = ca.json(&["machines", "show", &second.response.machine]);
+    assert_eq!(shown["parent"], host.response.machine);
+}
+
+#[test]
+fn workloads_fall_with_their_machine() {
+    let ca = Ca::start();
+    let host = Machine::enrolled(&ca, "/host");
+    register(&ca, "/host/api", "/host");
+    let workload = fetched(&ca, &host, "/host/api");
+    ca.run(&["machines", "suspend", &id("/host")]).succeeded();
+    let trust = wire::get(ca.listen(), Some(&workload.papers), "/v1/trust");
+    trust.refused(403, "machine_suspended");
+    ca.run(&["machines", "resume", &id("/host")]).succeeded();
+    assert_eq!(wire::get(ca.listen(), Some(&workload.papers), "/v1/trust").status, 200);
+    let reached = ca.json(&["revoke", "machine", &id("/host")]);
+    assert!(reached.to_string().contains(&workload.serial()), "{reached}");
+    wire::get(ca.listen(), Some(&workload.papers), "/v1/trust").refused(401, "certificate_revoked");
+}
+
+#[test]
+fn a_machine_is_told_at_once_of_what_is_registered_under_it() {
+    let ca = Ca::start();
+    let host = Machine::enrolled(&ca, "/host");
+    let none = listed(&ca, &host, "");
+    assert!(none.registrations.is_empty());
+    let asked = Instant::now();
+    let told = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| listed(&ca, &host, &format!("?after={}", none.sequence)));
+        std::thread::sleep(Duration::from_millis(200));
+        register(&ca, "/elsewhere/api", "/elsewhere");
+        register(&ca, "/host/api", "/host");
+        waiting.join().unwrap()
+    });
+    assert!(asked.elapsed() < Duration::from_secs(20), "it was held until its end");
+    assert_eq!(told.registrations.len(), 1);
+    assert_eq!(told.registrations[0].selectors, ["unix:uid:1001"]);
+    assert!(told.sequence > none.sequence);
+}
+
+#[test]
+fn what_was_seen_being_served_is_shown_beside_what_was_issued() {
+    let ca = Ca::start();
+    let (host, other) = (Machine::enrolled(&ca, "/host"), Machine::enrolled(&ca, "/other"));
+    let say = |serial: &str, address: &str| {
+        let body = json!({ "serial": serial, "address": address });
+        wire::post(ca.listen(), Some(&host.papers), "/v1/deployed", &body)
+    };
+    assert_eq!(say(&host.serial(), "127.0.0.1:443").status, 204);
+    let shown = ca.run(&["machines", "show", &host.response.machine]).succeeded();
+    assert!(shown.contains("127.0.0.1:443") && !shown.contains("not deployed"), "{shown}");
+    host.renewed(&ca);
+    let shown = ca.run(&["machines", "show", &host.response.machine]).succeeded();
+    assert!(shown.contains("issued but not deployed"), "{shown}");
+    say(&other.serial(), "127.0.0.1:443").refused(400, "parameter_invalid");
+    say(&host.serial(), "nowhere").refused(400, "parameter_invalid");
+}
