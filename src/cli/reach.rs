@@ -73,6 +73,9 @@ fn show(reached: &ActResponse, done: impl std::fmt::Display, out: &Output) {
     for machine in &reached.machines {
         out.line(format_args!("{machine} {done}"));
     }
+    for workload in &reached.workloads {
+        out.line(format_args!("{workload} {done}: a workload of it"));
+    }
     for serial in &reached.serials {
         out.line(format_args!("certificate {serial} {done}"));
     }

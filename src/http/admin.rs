@@ -149,7 +149,7 @@ pub(super) async fn order_machines(
     } else {
         ca.order(order, whom, wire_form::reason(request.reason)?, caller.actor()).await?
     };
-    Ok(Json(ActResponse { machines: wire_form::texts(&reached), serials: Vec::new() }))
+    Ok(Json(ActResponse { machines: wire_form::texts(&reached), serials: Vec::new(), workloads: Vec::new() }))
 }
 
 /// `GET /v1/admin/issued`
@@ -184,6 +184,7 @@ pub(super) async fn revoke(
     Ok(Json(ActResponse {
         machines: wire_form::texts(&revoked.machines),
         serials: wire_form::texts(&revoked.serials),
+        workloads: wire_form::texts(&revoked.workloads),
     }))
 }
 

@@ -36,6 +36,7 @@ impl Ca {
                 // Another request for the same workload was first: this one goes on from what that has left.
                 Err(Refused::Ledger(LedgerError::Refused(
                     LedgerRefusal::LineageMoved
+                    | LedgerRefusal::KeyInUse
                     | LedgerRefusal::SerialTaken
                     | LedgerRefusal::RegistrationChanged,
                 ))) if tries < TRIES => tries += 1,

@@ -82,7 +82,7 @@ fn a_suspended_revoked_or_unregistered_machine_does_not_come_back() {
         ["/suspended", "/struck", "/gone"].map(|path| Machine::enrolled(&ca, path));
     ca.run(&["machines", "suspend", &id("/suspended")]).succeeded();
     ca.run(&["revoke", "serial", &struck.serial()]).succeeded();
-    ca.run(&["registrations", "remove", &id("/gone"), "--yes"]).ended();
+    ca.run(&["registrations", "remove", &id("/gone")]).succeeded();
     ca.set_clock("+2d");
     ask(&ca, &suspended, &csr::plain(&csr::p256())).refused(403, "machine_suspended");
     let answer = ask(&ca, &struck, &csr::plain(&csr::p256()));

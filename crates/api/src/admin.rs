@@ -238,6 +238,9 @@ pub struct ActResponse {
     pub machines: Vec<String>,
     /// Serials that were live and no longer are.
     pub serials: Vec<String>,
+    /// Ids of the workloads that fell with their machines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<String>,
 }
 
 /// A certificate as `issued list` shows it.

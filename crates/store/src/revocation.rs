@@ -49,6 +49,8 @@ pub struct Revoked {
     pub serials: Vec<Serial>,
     /// The machines that never renew again.
     pub machines: Vec<MachineId>,
+    /// The workloads that fall with them.
+    pub workloads: Vec<MachineId>,
 }
 
 /// What led to a revocation.
@@ -107,6 +109,7 @@ pub struct Revocation {
 #[derive(Default)]
 pub(crate) struct Plan {
     machines: Vec<Machine>,
+    workloads: Vec<Machine>,
     issuances: Vec<Issuance>,
 }
 
@@ -115,6 +118,7 @@ impl Plan {
         Revoked {
             serials: self.issuances.iter().map(|issuance| issuance.serial).collect(),
             machines: self.machines.iter().map(|machine| machine.id).collect(),
+            workloads: self.workloads.iter().map(|machine| machine.id).collect(),
         }
     }
 }
@@ -134,10 +138,10 @@ pub(crate) fn plan(rows: &impl Rows, target: &Target, now: Timestamp) -> Result<
         }
         Target::Key(key) => plan.issuances = with_descendants(rows, with_key(rows, key, now)?, now)?,
     }
-    for machine in plan.machines.clone() {
-        plan.machines.extend(workloads::all_of(rows, machine.id)?);
-    }
     for machine in &plan.machines {
+        plan.workloads.extend(workloads::all_of(rows, machine.id)?);
+    }
+    for machine in plan.machines.iter().chain(&plan.workloads) {
         // Those of a lineage that was named are there already.
         if !matches!(target, Target::Lineage(lineage) if *lineage == machine.lineage) {
             plan.issuances.extend(issuances::of_lineage(rows, machine.lineage, now)?);
@@ -170,7 +174,7 @@ pub(crate) fn revoke(
         events::append(tx, event.reason(reason))?;
     }
     let revoked = plan.summary();
-    for machine in &plan.machines {
+    for machine in plan.machines.iter().chain(&plan.workloads) {
         let mut machine = machine.clone();
         machines::set_status(tx, &mut machine, MachineStatus::Revoked)?;
         let event = Event::new("machine.revoked", now).actor(actor).machine(machine.id, &machine.spiffe_id);

@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use countersign_identity::{MachineId, SpiffeId};
+use countersign_identity::{MachineId, Serial, SpiffeId};
 use countersign_issuance::{Intent, LedgerError, LedgerRefusal, Machines, Registration, Source};
 
 use crate::engine::{Change, Engine};
@@ -36,14 +36,34 @@ pub(crate) fn issue(
     if registration.parent.as_ref() != Some(&parent.spiffe_id) {
         return Err(LedgerRefusal::NotItsWorkload.into());
     }
-    refuse_used_key(tx, intent)?;
-    let workload = match of(tx, parent.id, intent.spiffe_id())?.filter(|known| !known.status.has_ended()) {
+    let known = of(tx, parent.id, intent.spiffe_id())?.filter(|known| !known.status.has_ended());
+    let lost = match &known {
+        Some(known) => lost(tx, intent, known)?,
+        None => None,
+    };
+    if lost.is_none() {
+        refuse_used_key(tx, intent)?;
+    }
+    let workload = match known {
         Some(known) => next(tx, intent, known, id, source)?,
         None => first(tx, intent, &registration, &parent, id, source)?,
     };
     issuances::create(tx, intent, Some(workload.id))?;
     let event = Event::new("workload.issued", intent.time()).machine(workload.id, &workload.spiffe_id);
+    let event = match lost {
+        Some(serial) => event.text("abandoned", serial),
+        None => event,
+    };
     Ok(events::append(tx, told(event.text("parent", parent.id), intent, source))?)
+}
+
+/// The serial that an earlier request with the same key recorded and, as far as the book knows, nobody signed.
+fn lost(rows: &impl Rows, intent: &Intent, known: &Machine) -> Result<Option<Serial>, StoreError> {
+    if known.confirmed.key_hash != intent.key_hash() {
+        return Ok(None);
+    }
+    let issuance = issuances::get(rows, known.confirmed.serial)?;
+    Ok(issuance.filter(|one| !one.signed && one.revoked.is_none()).map(|one| one.serial))
 }
 
 fn next(

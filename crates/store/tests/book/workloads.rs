@@ -69,6 +69,15 @@ pub(crate) async fn a_machine_fetches_certificates_for_its_workloads_in_one_line
             Presentation::Current { .. } | Presentation::Older { .. }
         ));
     }
+    let (lost_key, lost) = (key(), serial());
+    for serial in [lost, serial()] {
+        let prepared = authority().prepare(&api, &lost_key, serial, first.lineage, desk.now);
+        let act = Act::Workload { parent: host.machine, workload: first.machine, source: source() };
+        assert!(
+            prepared.record(book, act).await.is_ok(),
+            "recorded and never signed: it may be asked for again"
+        );
+    }
     let other = fetch(&desk, host.machine, &api, &key(), None).await.err();
     assert_eq!(other, refused(LedgerRefusal::LineageMoved), "one lineage for a workload at a machine");
 }
