@@ -59,6 +59,7 @@ fn live_routes() -> Router<Arc<Ca>> {
         .route(paths::RENEWAL, get(workload::renewal))
         .route(paths::DEPLOYED, post(workload::deployed))
         .route(paths::WORKLOAD, post(workload::workload))
+        .route(paths::JWT_SVID, post(workload::jwt_svid))
         .route(paths::REGISTRATIONS, get(workload::registrations))
         .route(paths::EVENTS, post(decisions::report))
 }

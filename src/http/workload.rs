@@ -8,8 +8,8 @@ use axum::{
     http::StatusCode,
 };
 use countersign_api::{
-    CertificateResponse, DeployedRequest, RenewalWindow, WorkloadRegistration, WorkloadRegistrations,
-    WorkloadRequest,
+    CertificateResponse, DeployedRequest, JwtSvidRequest, JwtSvidResponse, RenewalWindow,
+    WorkloadRegistration, WorkloadRegistrations, WorkloadRequest,
 };
 use countersign_identity::{Serial, SpiffeId};
 use countersign_issuance::{Registration, Source};
@@ -79,6 +79,22 @@ pub(super) async fn workload(
         source: Source { addr: Some(wire.source.ip()) },
     });
     Ok(Json(answer(&ca, &granted.await?)))
+}
+
+/// `POST /v1/jwt-svid`
+pub(super) async fn jwt_svid(
+    State(ca): State<Arc<Ca>>,
+    Extension(caller): Extension<LivePeer>,
+    JsonBody(request): JsonBody<JwtSvidRequest>,
+) -> Result<Json<JwtSvidResponse>, Failure> {
+    let id = identity(&request.spiffe_id)?;
+    let signed = ca.jwt_svid(caller.serial, &id, request.audience.names()).await?;
+    Ok(Json(JwtSvidResponse {
+        spiffe_id: id.to_string(),
+        svid: signed.token,
+        expires: signed.expires.to_string(),
+        server_time: ca.now().to_string(),
+    }))
 }
 
 /// The query of `GET /v1/registrations`.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use countersign_identity::{KeyHash, Timestamp, TrustDomain};
 use countersign_issuance::{IssuerCertificate, Signer};
-use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     config::StateDir,
-    signer::{FileSigner, KeyFile},
+    signer::{FileSigner, KeyFile, TokenKind, TokenPen},
 };
 
 /// What the running CA holds: the root's certificate (never its key), every issuer, and the pen of the newest.
@@ -27,6 +26,7 @@ pub struct KeySet {
     ca_keys: Vec<KeyHash>,
     trust_signer: TrustSigner,
     token_ring: Arc<TokenRing>,
+    jwt_svid: TokenPen,
 }
 
 impl std::fmt::Debug for KeySet {
@@ -96,8 +96,12 @@ impl KeySet {
         ca_keys.extend(trust_keys);
         let token_ring = Arc::new(TokenRing::open(state, unlock)?);
         ca_keys.extend(token_ring.key_hashes());
-        ca_keys.push(key_hash(&open_signer(&KeyFile::at(state.key("jwt-svid")), unlock)?));
-        Ok(Self { root, issuers, signer, ca_keys, trust_signer, token_ring })
+        let path = state.key("jwt-svid");
+        let jwt_svid = TokenPen::new(TokenKind::JwtSvid, open_signer(&KeyFile::at(&path), unlock)?);
+        let jwt_svid =
+            jwt_svid.ok_or_else(|| RootActError::Unreadable { path, why: "not a P-256 key".into() })?;
+        ca_keys.push(jwt_svid.key_hash());
+        Ok(Self { root, issuers, signer, ca_keys, trust_signer, token_ring, jwt_svid })
     }
 
     /// The root.
@@ -129,6 +133,12 @@ impl KeySet {
     #[must_use]
     pub fn ca_keys(&self) -> &[KeyHash] {
         &self.ca_keys
+    }
+
+    /// The pen of JWT-SVIDs.
+    #[must_use]
+    pub fn jwt_svid(&self) -> &TokenPen {
+        &self.jwt_svid
     }
 
     /// The keys of access tokens.
@@ -172,10 +182,6 @@ fn check_trust_domain(root: &IssuerCertificate, expected: &TrustDomain) -> Resul
 fn open_signer(file: &KeyFile, unlock: &[u8]) -> Result<FileSigner, KeySetError> {
     let key = file.open(unlock).map_err(RootActError::from)?;
     Ok(FileSigner::from_pkcs8(&key).map_err(RootActError::from)?)
-}
-
-fn key_hash(signer: &FileSigner) -> KeyHash {
-    KeyHash::from_bytes(Sha256::digest(signer.public_key()).into())
 }
 
 /// The keys of all trust signers, and the newest with its pen. They are no CAs, so `IssuerCertificate` refuses them. The

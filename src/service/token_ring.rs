@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::StateDir,
-    signer::{Entropy, FileSigner, KeyFile, Strength, TokenPen, files, new_key},
+    signer::{Entropy, FileSigner, KeyFile, Strength, TokenKind, TokenPen, files, new_key},
 };
 
 /// Shown so long before it signs: a verifier refuses everything when its trust is older than a day, unless its operator
@@ -157,7 +157,7 @@ fn add_generation(
 
 fn open_pen(file: &KeyFile, unlock: &[u8]) -> Result<TokenPen, RootActError> {
     let signer = FileSigner::from_pkcs8(&file.open(unlock)?)?;
-    TokenPen::new(signer).ok_or_else(|| RootActError::Unreadable {
+    TokenPen::new(TokenKind::Access, signer).ok_or_else(|| RootActError::Unreadable {
         path: file.path().into(),
         why: "expected a P-256 key".to_owned(),
     })
@@ -178,7 +178,7 @@ mod tests {
     fn ring(from: &[Timestamp]) -> TokenRing {
         let key = |(n, from): (usize, &Timestamp)| TokenKey {
             from: *from,
-            pen: TokenPen::new(FileSigner::new(new_key().unwrap())).unwrap(),
+            pen: TokenPen::new(TokenKind::Access, FileSigner::new(new_key().unwrap())).unwrap(),
             place: n.to_string().into(),
         };
         TokenRing {

@@ -11,4 +11,4 @@ pub use entropy::Entropy;
 pub use file_signer::{FileSigner, new_key};
 pub use jws::{JwsError, Signature, sign_compact, sign_general};
 pub use key_file::{KeyFile, KeyFileError, Strength};
-pub use token_pen::{ACCESS_TOKEN, TokenPen, coordinates, thumbprint};
+pub use token_pen::{ACCESS_TOKEN, TokenKind, TokenPen, coordinates, thumbprint};

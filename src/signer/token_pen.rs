@@ -1,4 +1,4 @@
-//! The pen of access tokens: a P-256 key under its thumbprint, ready to sign compact JWS (RFC 7515 §7.1).
+//! The pen of one kind of JWT: a P-256 key under its thumbprint, ready to sign compact JWS (RFC 7515 §7.1).
 
 use std::sync::Arc;
 
@@ -12,8 +12,29 @@ use super::{FileSigner, JwsError, jws};
 
 /// `typ` of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
+/// `typ` of a JWT-SVID (SPIFFE JWT-SVID §2.3).
+const JWT_SVID: &str = "JWT";
 
-/// Signs access tokens.
+/// What a pen signs. One key signs one kind, so that none is ever taken for the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenKind {
+    /// Access tokens.
+    Access,
+    /// JWT-SVIDs.
+    JwtSvid,
+}
+
+impl TokenKind {
+    /// `typ` of the token and `use` of its key (RFC 7517 §4.2; SPIFFE JWT-SVID §6.2).
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Access => (ACCESS_TOKEN, "sig"),
+            Self::JwtSvid => (JWT_SVID, "jwt-svid"),
+        }
+    }
+}
+
+/// Signs tokens of one kind.
 #[derive(Clone)]
 pub struct TokenPen {
     signer: Arc<FileSigner>,
@@ -32,13 +53,14 @@ impl std::fmt::Debug for TokenPen {
 impl TokenPen {
     /// A pen for the key that `signer` holds; `None` if that is no P-256 key.
     #[must_use]
-    pub fn new(signer: FileSigner) -> Option<Self> {
+    pub fn new(kind: TokenKind, signer: FileSigner) -> Option<Self> {
+        let (typ, usage) = kind.names();
         let (x, y) = coordinates(signer.public_key())?;
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         let kid = thumbprint(&x, &y);
-        let header = json!({ "alg": "ES256", "kid": kid, "typ": ACCESS_TOKEN }).to_string();
+        let header = json!({ "alg": "ES256", "kid": kid, "typ": typ }).to_string();
         let jwk = json!({
-            "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "use": "sig", "alg": "ES256",
+            "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "use": usage, "alg": "ES256",
         });
         Some(Self { signer: Arc::new(signer), header: URL_SAFE_NO_PAD.encode(header), kid, jwk })
     }
@@ -61,7 +83,7 @@ impl TokenPen {
         KeyHash::from_bytes(Sha256::digest(self.signer.public_key()).into())
     }
 
-    /// The access token with these claims.
+    /// The token with these claims.
     ///
     /// # Errors
     /// When the pen fails.
@@ -104,12 +126,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_carries_the_kind_and_the_key_and_nothing_else() {
-        let pen = TokenPen::new(FileSigner::new(new_key().unwrap())).unwrap();
+        let pen = TokenPen::new(TokenKind::Access, FileSigner::new(new_key().unwrap())).unwrap();
         let token = pen.sign(b"{}").await.unwrap();
         let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
         let header: Value = serde_json::from_slice(&header).unwrap();
         assert_eq!(header, json!({ "alg": "ES256", "typ": "at+jwt", "kid": pen.kid() }));
-        assert_eq!(pen.jwk()["kid"], pen.kid());
+        assert_eq!((&pen.jwk()["kid"], &pen.jwk()["use"]), (&json!(pen.kid()), &json!("sig")));
+        let svid = TokenPen::new(TokenKind::JwtSvid, FileSigner::new(new_key().unwrap())).unwrap();
+        assert_eq!(svid.jwk()["use"], "jwt-svid");
         assert!(!format!("{pen:?}").contains(pen.jwk()["x"].as_str().unwrap()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_api::WorkloadRegistrations;
 use countersign_testkit::csr;
 use serde_json::{Value, json};
@@ -108,4 +109,34 @@ fn what_was_seen_being_served_is_shown_beside_what_was_issued() {
     assert!(shown.contains("issued but not deployed"), "{shown}");
     say(&other.serial(), "127.0.0.1:443").refused(400, "parameter_invalid");
     say(&host.serial(), "nowhere").refused(400, "parameter_invalid");
+}
+
+#[test]
+fn a_jwt_svid_says_who_and_for_whom_under_the_key_in_the_bundle() {
+    let ca = Ca::start();
+    let (host, other) = (Machine::enrolled(&ca, "/host"), Machine::enrolled(&ca, "/other"));
+    register(&ca, "/host/api", "/host");
+    let ask = |machine: &Machine, path: &str, audience: Value| {
+        let body = json!({ "spiffe_id": id(path), "audience": audience });
+        wire::post(ca.listen(), Some(&machine.papers), "/v1/jwt-svid", &body)
+    };
+    let bundle: Value = wire::get(ca.listen(), None, "/v1/bundle").json();
+    let key = bundle["keys"].as_array().unwrap().iter().find(|key| key["use"] == "jwt-svid").unwrap();
+    for (path, audience) in [("/host", json!("ledger")), ("/host/api", json!(["ledger", "mail"]))] {
+        let answer: Value = ask(&host, path, audience.clone()).json();
+        let parts: Vec<&str> = answer["svid"].as_str().unwrap().split('.').collect();
+        let decoded =
+            |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap();
+        assert_eq!(decoded(parts[0]), json!({ "alg": "ES256", "typ": "JWT", "kid": key["kid"] }));
+        let claims = decoded(parts[1]);
+        assert_eq!(claims["sub"], id(path));
+        let several = audience.as_array().cloned().unwrap_or_else(|| vec![audience]);
+        assert_eq!(claims["aud"], json!(several));
+        let life = claims["exp"].as_i64().unwrap() - claims["iat"].as_i64().unwrap();
+        assert_eq!(life, 300);
+    }
+    ask(&other, "/host/api", json!("ledger")).refused(403, "workload_foreign");
+    ask(&host, "/host", json!([])).refused(400, "parameter_invalid");
+    ca.run(&["machines", "suspend", &id("/host")]).succeeded();
+    ask(&host, "/host/api", json!("ledger")).refused(403, "machine_suspended");
 }
