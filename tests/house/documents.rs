@@ -60,9 +60,17 @@ fn the_example_configuration_says_the_defaults() {
 /// The front desk answers a refusal from below by its code; one that is not on the wire would be answered as a fault.
 #[test]
 fn every_code_the_rooms_below_say_is_on_the_wire() {
-    // Said to nobody over the CA's wire: a secret drawn twice, a root act, other services, machines.
-    let elsewhere =
-        ["invitation_exists", "roots_out_of_order", "peer_not_allowed", "trust_stale", "server_not_pinned"];
+    // Said to nobody over the CA's wire: a secret drawn twice, a root act, other services and their limits, machines.
+    let elsewhere = [
+        "invitation_exists",
+        "roots_out_of_order",
+        "peer_not_allowed",
+        "trust_stale",
+        "server_not_pinned",
+        "certificate_lifetime",
+        "certificate_key_kind",
+        "key_exchange_not_hybrid",
+    ];
     for file in [
         "crates/issuance/src/csr.rs",
         "crates/issuance/src/denial.rs",
