@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -20,8 +20,11 @@ use crate::{
     receipts::Held,
 };
 
-/// Runs until an agent gives up: it is killed now and then, and so is its CA.
-const TRIES: usize = 500;
+/// How long an agent is run again and again: it is killed now and then, and so is its CA, which on a busy machine is
+/// away most of the time.
+const PATIENCE: Duration = Duration::from_mins(10);
+/// Between two runs, as a supervisor leaves it.
+const PAUSE: Duration = Duration::from_millis(10);
 /// What the agent says when the CA cannot be reached: try again later.
 const UNREACHABLE: i32 = 3;
 
@@ -69,7 +72,8 @@ impl Agent {
 
     /// Runs the agent again and again until it has done what it was told.
     async fn until_done(&self, command: &[&str]) -> Result<()> {
-        for _ in 0..TRIES {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             let mut agent = Command::new(&self.program);
             agent.args(command).arg("--dir").arg(&self.dir).env("NO_COLOR", "1").kill_on_drop(true);
             let process = agent.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -78,11 +82,11 @@ impl Agent {
             match status.code() {
                 Some(0) => return Ok(()),
                 // Killed, or the CA was.
-                None | Some(UNREACHABLE) => {}
+                None | Some(UNREACHABLE) => tokio::time::sleep(PAUSE).await,
                 Some(_) => bail!("agent {}: {}: {said}", self.number, command.first().unwrap_or(&"")),
             }
         }
-        bail!("agent {}: never done", self.number)
+        bail!("agent {}: not done within {PATIENCE:?}", self.number)
     }
 
     async fn ended(&self) -> Result<(std::process::ExitStatus, String)> {
