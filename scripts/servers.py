@@ -134,6 +134,7 @@ class Floor(Server):
 
 class Ca(Server):
     ready_path = "/readyz"
+    bench_config = BENCH_CONFIG
 
     def __init__(self, scratch, durable, _identities):
         self.dir = scratch / ("ca" if durable else "ca-unstored")
@@ -146,7 +147,7 @@ class Ca(Server):
             "--listen", f"127.0.0.1:{self.port}", "--ops-listen", f"127.0.0.1:{self.ops}",
             "--passphrase-file", passphrase)
         text = self.config.read_text()
-        for table, values in {**BENCH_CONFIG, **({} if durable else {"store": {"engine": "memory"}})}.items():
+        for table, values in {**self.bench_config, **({} if durable else {"store": {"engine": "memory"}})}.items():
             text = with_values(text, table, values)
         self.config.write_text(text)
 

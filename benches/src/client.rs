@@ -1,11 +1,15 @@
 //! One HTTP/1.1 connection, over TLS or a unix socket.
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Method, Request, StatusCode,
+    Request, StatusCode,
     body::Bytes,
     client::conn::http1::{self, SendRequest},
     header::{CONTENT_TYPE, HOST},
@@ -15,7 +19,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
 };
 use tokio_rustls::TlsConnector;
 
@@ -40,6 +44,21 @@ impl Connection {
     /// When the server cannot be reached, or TLS fails.
     pub async fn open(server: SocketAddr, config: Arc<ClientConfig>) -> Result<Self> {
         let stream = TcpStream::connect(server).await.with_context(|| format!("cannot reach {server}"))?;
+        Self::secured(stream, server, config).await
+    }
+
+    /// Opens a TCP connection from one of this machine's addresses.
+    ///
+    /// # Errors
+    /// When the server cannot be reached, or TLS fails.
+    pub async fn open_from(from: IpAddr, server: SocketAddr, config: Arc<ClientConfig>) -> Result<Self> {
+        let socket = if server.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind((from, 0).into())?;
+        let stream = socket.connect(server).await.with_context(|| format!("cannot reach {server}"))?;
+        Self::secured(stream, server, config).await
+    }
+
+    async fn secured(stream: TcpStream, server: SocketAddr, config: Arc<ClientConfig>) -> Result<Self> {
         stream.set_nodelay(true)?;
         let name = ServerName::IpAddress(server.ip().into());
         let stream = TlsConnector::from(config).connect(name, stream).await?;
@@ -71,12 +90,19 @@ impl Connection {
     /// # Errors
     /// When the connection breaks.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header(HOST, &self.host)
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))?;
+        let request = Request::post(path).header(HOST, &self.host).header(CONTENT_TYPE, "application/json");
+        self.ask(request.body(Full::new(body))?).await
+    }
+
+    /// Reads the whole answer to a `GET`.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn get(&mut self, path: &str) -> Result<Answer> {
+        self.ask(Request::get(path).header(HOST, &self.host).body(Full::default())?).await
+    }
+
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<Answer> {
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use rustix::process::{Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use crate::{
@@ -57,6 +58,27 @@ fn a_full_disk_latches_the_book_and_loses_nothing_that_was_acknowledged() {
     assert!(why.contains("read-only"), "{why}");
     assert_eq!(wire::plain_get(ca.ops(), "/healthz").unwrap().0, 200);
     ca.run(&["invite", &id("/late")]).ended(3, &["store_read_only"]);
+}
+
+/// Each case ends one octet further on in the row that is written. scripts/faults walks many more, and every other call.
+#[test]
+fn a_write_that_is_cut_short_latches_the_book_and_loses_nothing_that_was_acknowledged() {
+    // Without this the system ends a process that writes past its limit.
+    let mut ca = Setup::new().under(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).start();
+    let mut machine = Machine::enrolled(&ca, "/payments");
+    for more in [0, 1, 40, 700] {
+        let book = fs::read_dir(ca.state().join("book")).unwrap().map(|entry| entry.unwrap());
+        let journal = book.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "jnl"));
+        let longest = journal.map(|entry| entry.metadata().unwrap().len()).max().unwrap();
+        let limit = Rlimit { current: Some(longest + more), maximum: None };
+        prlimit(Some(ca.pid()), Resource::Fsize, limit).unwrap();
+        machine.ask_renewal(&ca).refused(503, "store_read_only");
+        assert_eq!(wire::plain_get(ca.ops(), "/readyz").unwrap().0, 503);
+        ca.kill();
+        ca.start_again();
+        assert_eq!(ca.json(&["issued", "show", &machine.serial()])["spiffe_id"], id("/payments"));
+        machine = machine.renewed(&ca);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod churn;
 mod seed;
+mod sweep;
 
 use std::{
     io::Write as _,
@@ -15,6 +16,7 @@ use std::{
 use anyhow::Result;
 use clap::Parser;
 use countersign_bench::{corridor::Corridor, crew::Place};
+use countersign_identity::Timestamp;
 use countersign_store::{Book, Options};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
@@ -41,6 +43,12 @@ enum Command {
         /// Revoke each machine at once.
         #[arg(long)]
         revoked: bool,
+    },
+    /// Lets what has expired leave a book, and says how long others wait meanwhile.
+    Sweep {
+        /// The book's directory.
+        #[arg(long)]
+        book: PathBuf,
     },
     /// Renews a fleet over and over while its certificates end, and prints a line of JSON for each sample.
     Churn {
@@ -69,6 +77,7 @@ async fn main() -> Result<()> {
             let line = seed::run(&book, &issuer, &profile, &below, revoked).await?;
             writeln!(std::io::stdout(), "{line}")?;
         }
+        Command::Sweep { book } => writeln!(std::io::stdout(), "{}", sweep::run(&book).await?)?,
         Command::Churn { book, machines, issuances, minutes, samples } => {
             churn::run(&book, &churn::Plan { machines, issuances, minutes, samples }).await?;
         }
@@ -82,4 +91,9 @@ fn open(dir: &Path, corridor: Corridor) -> Result<Arc<Place>> {
     // Certificates to be kept have four times this room.
     let book = Book::open(dir, Options { queue_depth: 4096, ..options })?;
     Ok(Arc::new(Place::new(book, corridor)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the CA whose book it is goes by this clock")]
+fn now() -> Timestamp {
+    Timestamp::from_system(std::time::SystemTime::now())
 }

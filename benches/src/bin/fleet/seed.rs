@@ -4,13 +4,12 @@ use std::{collections::VecDeque, fs, io::Write as _, path::Path, sync::Arc, time
 
 use anyhow::{Context as _, Result};
 use countersign_bench::{corridor::Corridor, crew::Place, ghosts::Ghosts, pem};
-use countersign_identity::Timestamp;
 use countersign_issuance::Registration;
 use countersign_store::{Cursor, Store as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::{HANDS, open};
+use crate::{HANDS, now, open};
 
 /// Registrations read at a time, and machines enrolled before the next are read.
 const PAGE: usize = 20_000;
@@ -75,9 +74,4 @@ async fn enroll(
         hands.push_back(done??);
     }
     Ok(())
-}
-
-#[expect(clippy::disallowed_methods, reason = "the running CA will go by this clock")]
-fn now() -> Timestamp {
-    Timestamp::from_system(std::time::SystemTime::now())
 }

@@ -1,7 +1,7 @@
 //! The two ways to load a server: over connections opened beforehand, and over a new one each time.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -42,6 +42,9 @@ pub(crate) struct Load {
     /// Stop after this many seconds, even if not all identities have renewed.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// Come from this address.
+    #[arg(long, default_value = "127.0.0.1")]
+    from: IpAddr,
     /// The server's process, whose CPU time is reported.
     #[arg(long)]
     pid: Option<u32>,
@@ -99,7 +102,7 @@ impl Load {
     pub(crate) async fn fresh(self) -> Result<String> {
         let file = IdentityFile::load(&self.identities)?;
         let clients = self.clients(&file, 1)?;
-        let server = self.server;
+        let (from, server) = (self.from, self.server);
         let window = Window::open(self.pid).await?;
         let deadline = Instant::now() + Duration::from_secs_f64(self.seconds);
         let workers = shares(clients, self.concurrency).map(|share| {
@@ -111,7 +114,7 @@ impl Load {
                         break;
                     }
                     let begun = Instant::now();
-                    let answer = renew_once(server, config, body).await;
+                    let answer = renew_once(from, server, config, body).await;
                     done.push(Done { identity, proposal, answer, latency: begun.elapsed() });
                 }
                 done
@@ -129,12 +132,12 @@ impl Load {
 
     /// Opens every client's connection; none of this is measured.
     async fn open(&self, clients: Vec<Client>) -> Result<Vec<(Client, Connection)>> {
-        let server = self.server;
+        let (from, server) = (self.from, self.server);
         let openers = shares(clients, OPENERS).map(|share| {
             tokio::spawn(async move {
                 let mut open = Vec::new();
                 for client in share {
-                    let connection = Connection::open(server, Arc::clone(&client.config)).await;
+                    let connection = Connection::open_from(from, server, Arc::clone(&client.config)).await;
                     open.push(connection.map(|connection| (client, connection)));
                 }
                 open
@@ -182,8 +185,13 @@ impl Client {
     }
 }
 
-async fn renew_once(server: SocketAddr, config: Arc<ClientConfig>, body: Bytes) -> Result<Answer> {
-    Connection::open(server, config).await?.post(paths::RENEW, body).await
+async fn renew_once(
+    from: IpAddr,
+    server: SocketAddr,
+    config: Arc<ClientConfig>,
+    body: Bytes,
+) -> Result<Answer> {
+    Connection::open_from(from, server, config).await?.post(paths::RENEW, body).await
 }
 
 /// Deals out the items, so that each worker owns its own and none is locked.

@@ -4,6 +4,7 @@
 //! Keys and CSRs are made before the measured window, answers are judged after it.
 
 mod enroll;
+mod flood;
 mod invite;
 mod judge;
 mod load;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         per_connection: usize,
     },
+    /// Asks without end, from one address.
+    Flood(flood::Flood),
     /// Renews with a new connection and the newest certificate each time, as agents do (B3).
     Fresh {
         #[command(flatten)]
@@ -68,6 +71,7 @@ async fn main() -> Result<()> {
             enroll::run(&invitations, server, &root, &out).await?
         }
         Command::KeepAlive { load, per_connection } => load.keep_alive(per_connection).await?,
+        Command::Flood(flood) => flood.run().await?,
         Command::Fresh { load } => load.fresh().await?,
     };
     writeln!(std::io::stdout(), "{text}")?;

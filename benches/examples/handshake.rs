@@ -1,11 +1,13 @@
 //! B6: what our verifier adds to the server's half of a handshake, beside rustls' own `WebPkiClientVerifier`.
 //!
-//! Handshakes in memory, both halves on one thread; callgrind counts `server_half` alone (scripts/bench does that).
-//! The client shows a leaf and its issuer, both below one root.
+//! Handshakes in memory; the server has a thread of its own, whose instructions scripts/bench counts under callgrind. The
+//! client shows a leaf and its issuer, both below one root.
 
 #![expect(clippy::expect_used, reason = "a bench stops at a broken fixture")]
 
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -29,11 +31,8 @@ struct Run {
     /// Who judges the client.
     verifier: Judge,
     /// Handshakes.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long)]
     times: u32,
-    /// What Cargo says to every bench.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -47,7 +46,7 @@ enum Judge {
 }
 
 fn main() {
-    let Run { verifier, times, bench: _ } = Run::parse();
+    let Run { verifier, times } = Run::parse();
     let root = Authority::root("prod.example");
     let issuer = root.issuer();
     let trust = trust(verifier, &root, &issuer);
@@ -64,9 +63,14 @@ fn main() {
     let rule = PeerRule::one_of([SERVICE.parse().expect("an ID")]);
     let client = ClientBuilder::new(trust).expect(rule).identity(own(&caller)).clock(noon_clock());
     let client = client.build().expect("a client");
+    let (to_server, said) = mpsc::channel();
+    let (answered, from_server) = mpsc::channel();
+    let serving = thread::spawn(move || serve(&server, &said, &answered));
     for _ in 0..times {
-        handshake(&server, client.config());
+        handshake(client.config(), &to_server, &from_server);
     }
+    drop(to_server);
+    serving.join().expect("the server ended well");
 }
 
 /// What both sides believe: roots, and where issuers are anchors, a snapshot.
@@ -104,57 +108,49 @@ fn own(forged: &Forged) -> Arc<OwnIdentity> {
     OwnIdentity::new(forged.chain(), forged.key_der()).expect("an identity")
 }
 
-fn handshake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>) {
+/// The client's half of one handshake.
+fn handshake(config: &Arc<ClientConfig>, to_server: &Sender<Vec<u8>>, from_server: &Receiver<Vec<u8>>) {
     let name = ServerName::try_from("ledger.prod.example").expect("a name");
-    let mut client = ClientConnection::new(Arc::clone(client), name).expect("a client");
-    let mut server = Half::Fresh(Arc::clone(server));
-    let mut answer = Vec::new();
-    for _ in 0..8 {
+    let mut client = ClientConnection::new(Arc::clone(config), name).expect("a client");
+    loop {
         let mut said = Vec::new();
         while client.wants_write() {
             client.write_tls(&mut said).expect("memory takes all");
         }
-        answer.clear();
-        server = server_half(server, &said, &mut answer);
+        to_server.send(said).expect("the server listens");
+        if !client.is_handshaking() {
+            return;
+        }
+        let answer = from_server.recv().expect("the server answers");
         let mut left = answer.as_slice();
         while !left.is_empty() {
             client.read_tls(&mut left).expect("memory gives all");
             client.process_new_packets().expect("the server is good");
         }
-        if !client.is_handshaking() && server.is_done() {
-            return;
+    }
+}
+
+/// The server's half of every handshake, one after the other.
+fn serve(config: &Arc<ServerConfig>, said: &Receiver<Vec<u8>>, answered: &Sender<Vec<u8>>) {
+    let mut server: Option<ServerConnection> = None;
+    while let Ok(flight) = said.recv() {
+        let connection =
+            server.get_or_insert_with(|| ServerConnection::new(Arc::clone(config)).expect("a server"));
+        let mut left = flight.as_slice();
+        while !left.is_empty() {
+            connection.read_tls(&mut left).expect("memory gives all");
+            connection.process_new_packets().expect("the client is good");
         }
+        if !connection.is_handshaking() {
+            server = None;
+            continue;
+        }
+        let mut answer = Vec::new();
+        while connection.wants_write() {
+            connection.write_tls(&mut answer).expect("memory takes all");
+        }
+        answered.send(answer).expect("the client listens");
     }
-    unreachable!("a handshake has fewer flights");
-}
-
-/// The server of one handshake.
-enum Half {
-    Fresh(Arc<ServerConfig>),
-    Open(Box<ServerConnection>),
-}
-
-impl Half {
-    fn is_done(&self) -> bool {
-        matches!(self, Self::Open(connection) if !connection.is_handshaking())
-    }
-}
-
-/// All that a server does at one flight of the client. Its name is what callgrind looks for.
-#[inline(never)]
-fn server_half(half: Half, mut said: &[u8], answer: &mut Vec<u8>) -> Half {
-    let mut connection = match half {
-        Half::Fresh(config) => Box::new(ServerConnection::new(config).expect("a server")),
-        Half::Open(connection) => connection,
-    };
-    while !said.is_empty() {
-        connection.read_tls(&mut said).expect("memory gives all");
-        connection.process_new_packets().expect("the client is good");
-    }
-    while connection.wants_write() {
-        connection.write_tls(answer).expect("memory takes all");
-    }
-    Half::Open(connection)
 }
 
 /// The noon of the testkit, as rustls asks for it.
