@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs as _},
     str::FromStr,
     sync::{
@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 
+use countersign_identity::Timestamp;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
+    AlertDescription, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
     client::{
         ResolvesClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -23,6 +24,8 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
+
+use time::{PrimitiveDateTime, macros::format_description};
 
 use super::CliError;
 
@@ -52,6 +55,25 @@ pub(crate) struct Met {
     stream: StreamOwned<ClientConnection, TcpStream>,
 }
 
+/// How a connection ended after the handshake, before an answer.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Late {
+    /// With this TLS alert (RFC 8446 §6).
+    Alert(AlertDescription),
+    /// Some other way, in words.
+    Broken(String),
+}
+
+impl From<&std::io::Error> for Late {
+    fn from(error: &std::io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(*alert),
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
 impl HostPort {
     /// The host, IPv6 without brackets.
     pub(crate) fn host(&self) -> &str {
@@ -65,6 +87,15 @@ impl HostPort {
 
     /// Handshakes with TLS 1.3, accepting any certificate, for looking only: nothing secret is ever sent.
     pub(crate) fn meet(&self, provider: Arc<CryptoProvider>) -> Result<Met, CliError> {
+        self.meet_as(provider, None)
+    }
+
+    /// The same, with a certificate to show if one is asked for.
+    pub(crate) fn meet_as(
+        &self,
+        provider: Arc<CryptoProvider>,
+        own: Option<Arc<CertifiedKey>>,
+    ) -> Result<Met, CliError> {
         let failed = |error: &dyn fmt::Display| {
             CliError::unreachable(format_args!("no TLS 1.3 connection to {self}: {error}"))
         };
@@ -74,7 +105,7 @@ impl HostPort {
             .map_err(|error| failed(&error))?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-            .with_client_cert_resolver(Arc::new(Nothing(Arc::clone(&asked))));
+            .with_client_cert_resolver(Arc::new(Shown { asked: Arc::clone(&asked), own }));
         let name = ServerName::try_from(self.host.clone()).map_err(|error| failed(&error))?;
         let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|error| failed(&error))?;
         let mut tcp = self.connect()?;
@@ -120,6 +151,18 @@ impl HostPort {
 }
 
 impl Met {
+    /// `GET path`, down to the body. A server of TLS 1.3 refuses a client certificate only now, with an alert.
+    pub(crate) fn answer(mut self, path: &str) -> Result<String, Late> {
+        write!(self.stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.authority)
+            .map_err(|error| Late::from(&error))?;
+        let mut answer = Vec::new();
+        match (&mut self.stream).take(LONGEST_ANSWER).read_to_end(&mut answer) {
+            // A peer that closes without a TLS goodbye has still said what it had to say.
+            Err(error) if answer.is_empty() => Err(Late::from(&error)),
+            _ => Ok(String::from_utf8_lossy(&answer).into_owned()),
+        }
+    }
+
     /// `GET path`; the answer's status and `Date` header (RFC 9110 §6.6.1).
     pub(crate) fn get(mut self, path: &str) -> Option<(u16, Option<String>)> {
         head(&mut self.stream, &self.authority, path)
@@ -144,6 +187,15 @@ pub(crate) fn head(
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("date"));
     Some((status, date.map(|(_, value)| value.trim().to_owned())))
+}
+
+/// IMF-fixdate (RFC 9110 §5.6.7).
+pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
+    let format = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
+    let time = PrimitiveDateTime::parse(text, format).ok()?;
+    Some(Timestamp::from_unix(time.assume_utc().unix_timestamp()))
 }
 
 impl FromStr for HostPort {
@@ -209,14 +261,17 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-/// Has no client certificate, and remembers that one was asked for.
+/// Shows the client certificate there is, if any, and remembers that one was asked for.
 #[derive(Debug)]
-struct Nothing(Arc<AtomicBool>);
+struct Shown {
+    asked: Arc<AtomicBool>,
+    own: Option<Arc<CertifiedKey>>,
+}
 
-impl ResolvesClientCert for Nothing {
+impl ResolvesClientCert for Shown {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        self.0.store(true, Ordering::Relaxed);
-        None
+        self.asked.store(true, Ordering::Relaxed);
+        self.own.clone()
     }
 
     fn has_certs(&self) -> bool {
@@ -247,5 +302,11 @@ mod tests {
         // Port 1 on loopback is closed wherever tests run.
         let met = HostPort::new("127.0.0.1".into(), 1).meet(countersign_verifier::provider());
         assert_eq!(met.err().unwrap().kind(), crate::cli::error::Kind::Unreachable);
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read() {
+        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Timestamp::from_unix(784_111_777)));
+        assert_eq!(http_date("yesterday"), None);
     }
 }

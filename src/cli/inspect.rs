@@ -13,6 +13,7 @@ use super::{
     CliError, Output,
     certificate::CertificateFacts,
     endpoint::{HostPort, Met},
+    inspect_as::Own,
     verdict::{self, Finding, Roots},
 };
 
@@ -29,6 +30,15 @@ pub(crate) struct InspectArgs {
     /// The roots to judge by, PEM. Default: bundle.pem beside the file, else what comes with the chain.
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
+
+    /// Handshake with the certificate in this directory, as `countersign-agent enroll` left it, and say what becomes of it.
+    /// Default: show no certificate.
+    #[arg(long = "as", value_name = "DIR")]
+    own: Option<PathBuf>,
+
+    /// With --as: what to ask for over HTTP after the handshake, to see what the service's policy says.
+    #[arg(long, value_name = "PATH", default_value = "/", requires = "own")]
+    path: String,
 
     /// Judge as of this moment, such as 2027-01-01T00:00:00Z. Default: now.
     #[arg(long, value_name = "TIME")]
@@ -89,20 +99,33 @@ fn inspect_endpoint(
     now: Timestamp,
     out: &Output,
 ) -> Result<(), CliError> {
-    let Met { chain, group, suite, asks_for_certificate, .. } = endpoint.meet(provider())?;
-    let facts = read_all(&chain)?;
-    let roots = args.bundle.as_deref().map_or(Ok(Roots::Own), read_roots)?;
-    let mut findings = verdict::judge(&chain, &facts, &roots, now);
+    let own = args.own.as_deref().map(Own::read).transpose()?;
+    let met = match &own {
+        Some(own) => own.meet(endpoint)?,
+        None => endpoint.meet(provider())?,
+    };
+    let facts = read_all(&met.chain)?;
+    let roots = match (args.bundle.as_deref(), &own) {
+        (Some(bundle), _) => read_roots(bundle)?,
+        (None, Some(own)) => Roots::Given(own.roots(), "your own roots".to_owned()),
+        (None, None) => Roots::Own,
+    };
+    let mut findings = verdict::judge(&met.chain, &facts, &roots, now);
     findings.extend(facts.first().map(|leaf| verdict::named(leaf, endpoint.host())));
-    findings.push(quantum(&group));
-    let tls = json!({
-        "version": "TLS 1.3",
-        "group": group,
-        "suite": suite,
-        "client_certificate": if asks_for_certificate { "asked for" } else { "not asked for" },
-    });
+    findings.push(quantum(&met.group));
+    let tls = connection(&met);
+    findings.extend(own.map(|own| own.findings(met, &args.path, now)).unwrap_or_default());
     show(&Report { facts, findings, tls, asides: Vec::new() }, now, out);
     Ok(())
+}
+
+fn connection(met: &Met) -> Value {
+    json!({
+        "version": "TLS 1.3",
+        "group": met.group,
+        "suite": met.suite,
+        "client_certificate": if met.asks_for_certificate { "asked for" } else { "not asked for" },
+    })
 }
 
 fn quantum(group: &str) -> Finding {

@@ -16,6 +16,7 @@ mod find;
 mod import;
 mod init;
 mod inspect;
+mod inspect_as;
 mod invite;
 mod issued;
 mod issuer;

@@ -262,3 +262,31 @@ fn a_service_with_trust_from_another_ca_knows_nobody() {
     let file = fs::read(ca.scratch("trust.json")).unwrap();
     assert!(ledger.live.offer_file(&file).is_ok(), "{:?}", ledger.live.health());
 }
+
+#[test]
+fn a_failed_handshake_is_explained_with_its_reason_and_remedy() {
+    let ca = Ca::start();
+    let ledger = Home::enrolled(&ca).open(&ca, OnLoss::Drop, Duration::ZERO);
+    let dir = ca.enroll_agent("/audit", "m");
+    let place = ledger.addr.to_string();
+    let inspect = |dir: &str| ca.run(&["inspect", &place, "--as", dir, "--path", "/entries"]).succeeded();
+    let shown = inspect("m");
+    assert!(shown.contains(&format!("your certificate is good for {}", id("/audit"))), "{shown}");
+    assert!(shown.contains("completed the handshake with your certificate"), "{shown}");
+    let server = format!("accepts it as {}, as client and as server, under your own roots", id("/ledger"));
+    assert!(shown.contains(&server), "{shown}");
+    assert!(shown.contains("it answers 403") && shown.contains("countersign policy explain"), "{shown}");
+    assert!(shown.contains("under the reference"), "{shown}");
+
+    // Of another CA with the same name: neither side knows the other.
+    let other = Ca::start();
+    other.enroll_agent("/payments", "foreign");
+    let shown = inspect(other.scratch("foreign").to_str().unwrap());
+    assert!(shown.contains("alert UnknownCA") && shown.contains("Remedy: its bundle"), "{shown}");
+    assert!(shown.contains("✗ a verifier refuses it"), "{shown}");
+
+    ca.run(&["revoke", "machine", &id("/audit")]).succeeded();
+    ledger.until("the revocation is known", |_| inspect("m").contains("alert CertificateRevoked"));
+    fs::remove_file(dir.join("svid.key")).unwrap();
+    ca.run(&["inspect", &place, "--as", "m"]).failed(1, &["svid.key", "countersign-agent enroll"]);
+}

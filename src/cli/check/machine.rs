@@ -14,12 +14,11 @@ use rustls::{
     sign::CertifiedKey,
 };
 use sha2::{Digest as _, Sha256};
-use time::{PrimitiveDateTime, macros::format_description};
 
 use super::{Findings, compare_clocks};
 use crate::cli::{
     certificate::CertificateFacts,
-    endpoint::{HostPort, Met},
+    endpoint::{HostPort, Met, http_date},
     output::relative,
     verdict::verdict,
 };
@@ -221,25 +220,10 @@ fn is_the_authority(
     if id.as_str() == expected { Ok(()) } else { Err(format!("it is {id}, expected {expected}")) }
 }
 
-/// IMF-fixdate (RFC 9110 §5.6.7).
-fn http_date(text: &str) -> Option<Timestamp> {
-    let format = format_description!(
-        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-    );
-    let time = PrimitiveDateTime::parse(text, format).ok()?;
-    Some(Timestamp::from_unix(time.assume_utc().unix_timestamp()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::check::State;
-
-    #[test]
-    fn the_date_of_an_answer_is_read() {
-        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Timestamp::from_unix(784_111_777)));
-        assert_eq!(http_date("yesterday"), None);
-    }
 
     #[test]
     fn an_empty_directory_fails_with_how_to_enroll() {
