@@ -2,7 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use countersign_api::Problem;
 use countersign_identity::{Timestamp, duration};
 use countersign_verifier::{Usage, certificates_from_pem, provider};
 use rustls::{
@@ -10,6 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     sign::CertifiedKey,
 };
+use serde_json::Value;
 
 use super::{
     CliError,
@@ -148,28 +148,32 @@ fn said(answer: &str, asked: bool, now: Timestamp) -> Vec<Finding> {
     if asked {
         findings.push(Finding::good("the server completed the handshake with your certificate"));
     }
-    let problem =
-        body.find('{').and_then(|from| serde_json::from_str::<Problem>(body.get(from..)?.trim()).ok());
-    match (status, problem) {
-        (Some(status @ (401 | 403)), Some(problem)) => {
-            let hint = problem.hint.map(|hint| format!(". Remedy: {hint}")).unwrap_or_default();
-            findings.push(Finding::bad(format!("it answers {status} {}: {}{hint}", problem.code, problem.detail)));
-        }
-        (Some(status @ (401 | 403)), None) => findings.push(Finding::bad(format!(
-            "it answers {status}: authenticated or not, you may not do this. Remedy: countersign policy explain YOUR-ID; {}",
-            reference(body).unwrap_or_else(|| "its log has the rule".to_owned())
-        ))),
-        (Some(status), _) => findings.push(Finding::good(format!("it answers HTTP {status}"))),
-        (None, _) => findings.push(Finding::good("it speaks, but not HTTP/1.1")),
+    match status {
+        Some(status @ (401 | 403)) => findings.push(Finding::bad(turned_away(status, body))),
+        Some(status) => findings.push(Finding::good(format!("it answers HTTP {status}"))),
+        None => findings.push(Finding::good("it speaks, but not HTTP/1.1")),
     }
     findings.extend(skew(head, now));
     findings
 }
 
-/// The reference that a service of ours tells instead of a reason.
-fn reference(body: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(body.get(body.find('{')?..)?.trim()).ok()?;
-    Some(format!("its log has the reason under the reference {}", value.get("reference")?.as_str()?))
+/// A refusal over HTTP: in the service's words if it has any; a permission that is missing leads to the policy.
+fn turned_away(status: u16, body: &str) -> String {
+    let from = body.find('{').and_then(|from| body.get(from..)).unwrap_or_default();
+    let said: Value = serde_json::from_str(from.trim()).unwrap_or_default();
+    let field = |name: &str| said.get(name).and_then(Value::as_str);
+    let words = match (field("code"), field("detail")) {
+        (Some(code), Some(detail)) => format!(" {code}: {detail}"),
+        _ => String::new(),
+    };
+    let reference =
+        field("reference").map(|told| format!("; its log has the rule under the reference {told}"));
+    let remedy = match (field("hint"), status) {
+        (Some(hint), _) => hint,
+        (None, 401) => "it does not believe your certificate: its log has the reason",
+        (None, _) => "countersign policy explain YOUR-ID PERMISSION names the rule",
+    };
+    format!("it answers {status}{words}{}. Remedy: {remedy}", reference.unwrap_or_default())
 }
 
 /// Clocks that are a minute apart will not agree on young certificates.
