@@ -22,6 +22,7 @@ mod leaf;
 pub mod mangle;
 mod noon;
 mod seeded;
+mod token;
 mod trust;
 
 pub use authority::Authority;
@@ -31,4 +32,5 @@ pub use leaf::LeafForge;
 pub use noon::{noon, noon_clock};
 pub use rcgen::{ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 pub use seeded::Seeded;
+pub use token::{TokenForge, TokenKey};
 pub use trust::{ForgedSnapshot, SnapshotForge, roots_document};

@@ -30,6 +30,7 @@ pub struct SnapshotForge<'a> {
     serials: BTreeMap<String, Vec<(String, i64)>>,
     lists: Value,
     policy: String,
+    token_keys: String,
 }
 
 /// A finished snapshot and its parts.
@@ -81,6 +82,7 @@ impl<'a> SnapshotForge<'a> {
             serials: BTreeMap::new(),
             lists: json!({}),
             policy: "version = 1\n".to_owned(),
+            token_keys: r#"{"keys":[]}"#.to_owned(),
         };
         forge.issued(noon())
     }
@@ -158,6 +160,12 @@ impl<'a> SnapshotForge<'a> {
         Self { policy: text.to_owned(), ..self }
     }
 
+    /// With these keys of access tokens, a JWK Set.
+    #[must_use]
+    pub fn token_keys(self, jwks: &str) -> Self {
+        Self { token_keys: jwks.to_owned(), ..self }
+    }
+
     /// Signs it with the signer's own key.
     #[must_use]
     pub fn forge(self) -> ForgedSnapshot {
@@ -185,7 +193,7 @@ impl<'a> SnapshotForge<'a> {
             ("issuers", part(json!({ "issuers": self.issuers }).to_string().into_bytes())),
             ("revoked", revoked.map(|chunk| part(chunk.to_string().into_bytes())).into_iter().collect()),
             ("policy", part(self.policy.clone().into_bytes())),
-            ("token_keys", part(br#"{"keys":[]}"#.to_vec())),
+            ("token_keys", part(self.token_keys.clone().into_bytes())),
         ];
         for (name, value) in members {
             if self.payload.get(name).is_none() {
@@ -254,7 +262,7 @@ pub fn roots_document(
 }
 
 /// A signature by ES256 as JWS writes it (RFC 7518 §3.4).
-fn es256(key: &KeyPair, message: &str) -> String {
+pub(crate) fn es256(key: &KeyPair, message: &str) -> String {
     let der = key.sign(message.as_bytes()).expect("a P-256 key that signs");
     let mut raw = Vec::with_capacity(64);
     let mut rest = der.get(2..).unwrap_or_default();

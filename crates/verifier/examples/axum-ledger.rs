@@ -34,11 +34,11 @@ permissions! {
 }
 
 async fn entries(allowed: Allowed<ledger::Read>) -> String {
-    format!("entries for {}\n", allowed.peer().spiffe_id())
+    format!("entries for {}\n", allowed.caller().spiffe_id())
 }
 
 async fn add(allowed: Allowed<ledger::Write>) -> String {
-    format!("written for {}\n", allowed.peer().spiffe_id())
+    format!("written for {}\n", allowed.caller().spiffe_id())
 }
 
 #[tokio::main]

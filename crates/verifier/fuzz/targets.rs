@@ -1,15 +1,16 @@
 //! What must hold of any certificates and revocation lists that strangers show.
 
 use std::slice;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign_identity::{KeyHash, ManualClock, Serial, Timestamp, TrustBundle, TrustDomain, hex};
 use countersign_verifier::{
-    CrlStore, FrontDoor, HardLimit, LiveSet, Parts, PathVerifier, Presented, SnapshotFile, SvidVerifier,
-    TrustStore, Trusted, Usage, VerifiedPeer, bundle_from_jwks, bundle_from_pem, certificates_from_pem,
-    crls_from_pem, provider,
+    Binding, Credential, CrlStore, ForeignIssuer, ForeignKeys, FrontDoor, HardLimit, LiveSet, LiveTrust,
+    Parts, PathVerifier, Presented, ResourceServer, SnapshotFile, SvidVerifier, TrustStore, Trusted, Usage,
+    VerifiedPeer, bundle_from_jwks, bundle_from_pem, certificates_from_pem, crls_from_pem, provider,
 };
 use rustls::SignatureScheme;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -166,6 +167,66 @@ pub fn jwks(octets: &[u8]) {
     if let Ok(bundle) = bundle_from_jwks(trust_domain(), octets) {
         let _ = TrustStore::new([bundle]);
     }
+}
+
+/// An access token, of our own authorization server or of another: with signatures that all count, only what keeps the rules may pass;
+/// with real ones, nothing does, since nobody has these keys.
+pub fn token(octets: &[u8]) {
+    static LENIENT: LazyLock<ResourceServer> = LazyLock::new(|| resource(any_signature()));
+    static STRICT: LazyLock<ResourceServer> = LazyLock::new(|| resource(provider()));
+    let Ok(text) = str::from_utf8(octets) else { return };
+    assert!(STRICT.judge(text, None).is_err(), "nobody signed this");
+    let Ok(caller) = LENIENT.judge(text, None) else { return };
+    assert!(matches!(caller.credential(), Credential::Token(_)), "it is a token");
+    let Credential::Token(token) = caller.credential() else { return };
+    assert!(text.len() <= 8192 && text.split('.').count() == 3);
+    assert_eq!(token.binding(), &Binding::Unbound, "there was no certificate");
+    assert!(token.expires() > token.issued() && token.issued() <= NOON + Duration::from_secs(30));
+    let own = token.issuer() == TOKEN_ISSUER;
+    assert_eq!(caller.spiffe_id().in_trust_domain(&trust_domain()), own, "each issuer names its own");
+    assert!(token.scope().iter().all(|permission| permission.service() == "ledger"));
+    assert!(caller.permissions().iter().all(|permission| token.scope().contains(permission)));
+}
+
+const TOKEN_ISSUER: &str = "https://ca.prod.example:8443";
+
+/// The key of the example in RFC 7515 A.3, whose private half signs nothing here.
+const TOKEN_KEYS: &[u8] = br#"{"keys":[{"kty":"EC","crv":"P-256","kid":"k","use":"sig","alg":"ES256",
+    "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+
+const TOKEN_POLICY: &[u8] = br#"version = 1
+[service.ledger]
+permissions = ["read", "write"]
+[[grant]]
+id = "spiffe://prod.example/**"
+permissions = ["ledger:read"]
+"#;
+
+/// A resource server under a snapshot that these signatures are good for.
+fn resource(provider: Arc<CryptoProvider>) -> ResourceServer {
+    let bundle = TrustBundle::new(trust_domain(), vec![TRUST_ROOT.to_vec()]);
+    let live = LiveTrust::anchored(bundle).clock(clock()).provider(provider).open().expect("a root");
+    let parts: [&[u8]; 4] = [br#"{"issuers":[]}"#, b"{}", TOKEN_POLICY, TOKEN_KEYS];
+    let [issuers, revoked, policy, keys] = parts.map(|part| {
+        format!(r#"{{"sha256":"{}","size":{}}}"#, hex::encode(&Sha256::digest(part)), part.len())
+    });
+    let payload = format!(
+        r#"{{"trust_domain":"prod.example","epoch":1,"sequence":1,"issued":"{NOON}","expires":"{NOON}",
+        "refresh_hint":60,"roots":[{TRUST_ROOTS}],"issuers":{issuers},"revoked":[{revoked}],"policy":{policy},"token_keys":{keys}}}"#
+    );
+    let jws = [TRUST_HEADER, &URL_SAFE_NO_PAD.encode(payload), &URL_SAFE_NO_PAD.encode([1; 64])].join(".");
+    let parts: Parts = parts.iter().map(|part| (Sha256::digest(part).into(), part.to_vec())).collect();
+    // By real signatures nobody believes it; then there is nothing to judge tokens by.
+    let _ = live.offer(jws.as_bytes(), &parts);
+    let keys = ForeignKeys::fixed(TOKEN_KEYS).expect("a set");
+    let domain = "login.example".parse().expect("a trust domain");
+    let login = ForeignIssuer::new("https://login.example", "ledger", domain, keys, |claims| {
+        let scope = claims.text("scope")?.split(' ').filter_map(|word| format!("ledger:{word}").parse().ok());
+        Some((claims.text("sub")?.parse().ok()?, scope.collect()))
+    });
+    let settings =
+        ResourceServer::of("ledger", &live).tokens_of(TOKEN_ISSUER).unbound_tokens().also(login.unbound());
+    settings.build().expect("a resource server")
 }
 
 fn trusted() -> Trusted {

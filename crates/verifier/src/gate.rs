@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use countersign_identity::{Clock, Timestamp};
+use countersign_identity::{Clock, SpiffeId, Timestamp};
 use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, Standing};
 
-use crate::outcome;
+use crate::caller::{Caller, Credential};
 use crate::peer::VerifiedPeer;
 use crate::report::Reporter;
 
@@ -38,12 +37,9 @@ pub struct Gate {
 
 /// A peer on one connection, its permissions resolved. Cloning shares them.
 #[derive(Clone)]
-pub struct Admitted(Arc<Resolved>);
-
-struct Resolved {
-    gate: Gate,
+pub struct Admitted {
+    caller: Caller,
     peer: VerifiedPeer,
-    standing: ArcSwap<Standing>,
 }
 
 impl Gate {
@@ -66,22 +62,19 @@ impl Gate {
     /// Resolves the peer's permissions, to be asked for as long as its connection lives.
     #[must_use]
     pub fn admit(&self, peer: VerifiedPeer) -> Admitted {
-        let standing = self.resolve(&peer, self.clock.now());
-        Admitted(Arc::new(Resolved { gate: self.clone(), peer, standing: ArcSwap::from_pointee(standing) }))
+        Admitted { caller: self.caller(Credential::Certificate(peer.clone())), peer }
+    }
+
+    /// The same for any credential.
+    #[must_use]
+    pub fn caller(&self, credential: Credential) -> Caller {
+        Caller::new(self.clone(), credential)
     }
 
     /// Resolves and asks in one, for a peer with a single question.
     #[must_use]
     pub fn authorize(&self, peer: &VerifiedPeer, permission: &Permission) -> Decision {
-        let decision = self.decide(peer, permission);
-        outcome::authorization(peer, &decision, None, None, self.reporter());
-        decision
-    }
-
-    /// The same, said to nobody.
-    pub(crate) fn decide(&self, peer: &VerifiedPeer, permission: &Permission) -> Decision {
-        let now = self.clock.now();
-        decide(&self.resolve(peer, now), peer, permission, now)
+        self.admit(peer.clone()).authorize(permission)
     }
 
     /// Those of a service's permissions that the policy does not declare, so that nobody can hold them: spelling
@@ -102,21 +95,31 @@ impl Gate {
         self.policy.load().knows(permission)
     }
 
-    fn resolve(&self, peer: &VerifiedPeer, now: Timestamp) -> Standing {
-        self.policy.load().resolve(peer.spiffe_id(), now)
+    pub(crate) fn resolve(&self, id: &SpiffeId, now: Timestamp) -> Standing {
+        self.policy.load().resolve(id, now)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether a standing comes from the policy in force.
+    pub(crate) fn is_of_now(&self, standing: &Standing) -> bool {
+        standing.version() == *self.policy.load().version()
     }
 }
 
 impl Admitted {
     /// Who it is.
     #[must_use]
-    pub fn peer(&self) -> &VerifiedPeer {
-        &self.0.peer
+    pub const fn peer(&self) -> &VerifiedPeer {
+        &self.peer
     }
 
-    #[cfg(feature = "axum")]
-    pub(crate) fn reporter(&self) -> Option<&Reporter> {
-        self.0.gate.reporter()
+    /// The same as one caller among others.
+    #[must_use]
+    pub const fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Whether the peer may do this now, by which rule, and until when that holds.
@@ -124,36 +127,8 @@ impl Admitted {
     /// A set lookup; permissions are resolved again only when the policy was replaced or one of its times has come.
     #[must_use]
     pub fn authorize(&self, permission: &Permission) -> Decision {
-        let decision = self.decide(permission);
-        outcome::authorization(&self.0.peer, &decision, None, None, self.0.gate.reporter());
-        decision
+        self.caller.authorize(permission)
     }
-
-    /// The same, said to nobody.
-    pub(crate) fn decide(&self, permission: &Permission) -> Decision {
-        let Resolved { gate, peer, standing } = &*self.0;
-        let now = gate.clock.now();
-        let held = standing.load();
-        if held.holds_at(now) && held.version() == *gate.policy.load().version() {
-            return decide(&held, peer, permission, now);
-        }
-        let fresh = gate.resolve(peer, now);
-        let decision = decide(&fresh, peer, permission, now);
-        standing.store(Arc::new(fresh));
-        decision
-    }
-}
-
-/// The one place that answers (Invariant 7). A certificate that has ended grants nothing, whatever the policy says.
-fn decide(standing: &Standing, peer: &VerifiedPeer, permission: &Permission, now: Timestamp) -> Decision {
-    let mut decision = standing.decision(permission);
-    let end = peer.not_after() + Duration::from_secs(1);
-    decision.valid_until = Some(decision.valid_until.map_or(end, |edge| edge.min(end)));
-    if now >= end {
-        decision.allowed = false;
-        decision.rule = None;
-    }
-    decision
 }
 
 impl fmt::Debug for Gate {
@@ -164,6 +139,6 @@ impl fmt::Debug for Gate {
 
 impl fmt::Debug for Admitted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Admitted").field(&self.0.peer).finish()
+        f.debug_tuple("Admitted").field(&self.peer).finish()
     }
 }

@@ -37,6 +37,7 @@
 //! - Permissions: [`Gate`]. To answer peers with bad certificates instead of hanging up: [`FrontDoor`].
 //! - Connections that live long, without HTTP: [`Vigil`].
 //! - What was decided, told to the CA: [`Reporter`].
+//! - Access tokens and API keys (feature `tokens`): `ResourceServer`.
 //!
 //! # What is promised
 //! The bundle is chosen by the trust domain in the leaf before any path is built. Leaves and signing certificates obey
@@ -47,10 +48,12 @@
 //! # What is linked
 //! Without features beyond the default: rustls with aws-lc-rs and rustls-webpki for the cryptography, tokio for
 //! connections, serde_json and base64 for snapshots, toml for policies, and no HTTP. `axum` adds the accept loop, the
-//! extractors and the layer; `http` adds a client that asks the CA for snapshots; `ring` is another provider, and both
+//! extractors and the layer; `http` adds a client that asks the CA for snapshots; `tokens` adds access tokens and
+//! API keys, and no further crate; `ring` is another provider, and both
 //! may be on: the builders take the one to use.
 
 mod authority;
+mod caller;
 mod certificate;
 mod client;
 mod clock;
@@ -62,6 +65,7 @@ mod door;
 mod extension;
 mod gate;
 mod jwks;
+mod jws;
 mod key;
 mod leaf;
 mod limit;
@@ -89,6 +93,8 @@ mod staleness;
 mod svid;
 mod time;
 mod tls;
+#[cfg(feature = "tokens")]
+mod token;
 mod trust;
 mod typed;
 mod verdict;
@@ -98,6 +104,7 @@ pub use arc_swap::ArcSwap;
 pub use countersign_identity::{Clock, IdPattern, SpiffeId, Timestamp, TrustBundle, TrustDomain};
 pub use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, PolicyError, PolicyVersion};
 
+pub use caller::{Caller, Credential};
 pub use client::{ClientBuilder, ClientConnector, ClientSettings, ConnectError};
 pub use clock::SystemClock;
 pub use crl::CrlFault;
@@ -118,6 +125,8 @@ pub use refusal::{AuthorityRule, ChainFault, LeafRule, NotSpiffe, Refusal};
 pub use report::{Report, ReportCounts, Reporter};
 pub use revocation::{Inquiry, Revocation, Standing};
 pub use rule::{DangerousRules, PeerRule};
+#[cfg(all(feature = "axum", feature = "tokens"))]
+pub use serve::axum_serve_resource;
 #[cfg(feature = "axum")]
 pub use serve::{
     Admission, Allowed, Arrival, Limits, NotAllowed, PeerRequired, Require, Required, Wire, axum_serve,
@@ -139,6 +148,11 @@ pub use source::{
 };
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
+#[cfg(feature = "tokens")]
+pub use token::{
+    AccessToken, ApiKey, Binding, Challenge, ForeignIssuer, ForeignKeys, JwkSetError, Members, ResourceError,
+    ResourceServer, ResourceSettings, SignedBy, TokenRefusal, Unrecognised, Visitor,
+};
 pub use trust::{Anchors, TrustError, TrustStore};
 pub use typed::NamedPermission;
 pub use vigil::{OnLoss, Vigil};

@@ -9,9 +9,12 @@ use std::fmt;
 use countersign_identity::hex;
 use countersign_policy::Decision;
 
+use crate::caller::Caller;
 use crate::peer::{PeerFacts, VerifiedPeer};
 use crate::refusal::Refusal;
 use crate::report::{Note, Reporter};
+#[cfg(feature = "tokens")]
+use crate::token::{TokenRefusal, Unrecognised};
 
 /// The target of every outcome.
 const TARGET: &str = "countersign::outcome";
@@ -20,7 +23,7 @@ const TARGET: &str = "countersign::outcome";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reference([u8; 6]);
 
-#[cfg(feature = "axum")]
+#[cfg(any(feature = "axum", feature = "tokens"))]
 impl Reference {
     pub(crate) fn new() -> Self {
         let mut octets = [0; 6];
@@ -53,6 +56,39 @@ pub(crate) fn authentication(verdict: &Result<VerifiedPeer, Refusal>, reporter: 
     }
 }
 
+/// Says whether a token or an API key was accepted.
+#[cfg(feature = "tokens")]
+pub(crate) fn presented(verdict: &Result<Caller, TokenRefusal>, reporter: Option<&Reporter>) {
+    match verdict {
+        Ok(caller) => {
+            tracing::debug!(target: TARGET, peer = %caller.spiffe_id(), by = ?caller.credential(), "authenticated");
+        }
+        Err(refusal) => {
+            tracing::info!(target: TARGET, code = refusal.code(), reason = %refusal, "not authenticated");
+        }
+    }
+    if let Some(reporter) = reporter {
+        reporter.note(match verdict {
+            Ok(caller) => Note::recognised(caller.spiffe_id()),
+            Err(refusal) => Note::not_accepted(refusal.code(), None),
+        });
+    }
+}
+
+/// Says why nobody was recognised behind a request that is answered.
+#[cfg(feature = "tokens")]
+pub(crate) fn unrecognised(reason: &Unrecognised, reference: Reference, reporter: Option<&Reporter>) {
+    let code = match reason {
+        Unrecognised::Nothing => "authentication_required",
+        Unrecognised::Ambiguous => "authorization_ambiguous",
+        Unrecognised::Refused(refusal) => refusal.code(),
+    };
+    tracing::info!(target: TARGET, code, %reason, %reference, "not authenticated");
+    if let Some(reporter) = reporter {
+        reporter.note(Note::not_accepted(code, Some(reference)));
+    }
+}
+
 /// Whom a refusal has proven nevertheless.
 fn proven(refusal: &Refusal) -> Option<&PeerFacts> {
     match refusal {
@@ -61,26 +97,25 @@ fn proven(refusal: &Refusal) -> Option<&PeerFacts> {
     }
 }
 
-/// Says what a peer may; `path` and `reference` where a request was answered.
+/// Says what a caller may; `path` and `reference` where a request was answered.
 pub(crate) fn authorization(
-    peer: &VerifiedPeer,
+    caller: &Caller,
     decision: &Decision,
     path: Option<&str>,
     reference: Option<Reference>,
-    reporter: Option<&Reporter>,
 ) {
-    if let Some(reporter) = reporter {
-        let serial = Some(peer.serial_hex());
-        reporter.note(Note::decided(peer.spiffe_id().as_str(), serial, decision, reference));
+    if let Some(reporter) = caller.gate().reporter() {
+        let serial = caller.peer().map(|peer| peer.serial_hex());
+        reporter.note(Note::decided(caller.spiffe_id().as_str(), serial, decision, reference));
     }
-    let (peer, path) = (peer.spiffe_id(), path.unwrap_or_default());
+    let (peer, path) = (caller.spiffe_id(), path.unwrap_or_default());
     if decision.allowed {
         return tracing::debug!(target: TARGET, %peer, permission = %decision.permission, path,
             policy = decision.version.short(), "allowed");
     }
     let reference = reference.map(|reference| reference.to_string());
-    tracing::info!(target: TARGET, %peer, permission = %decision.permission, path, reference, why = %decision,
-        "not allowed");
+    tracing::info!(target: TARGET, %peer, permission = %decision.permission, path, reference,
+        why = caller.why(decision), "not allowed");
 }
 
 /// Says that the peer of a live connection no longer stands.

@@ -90,6 +90,7 @@ pub struct ServerSettings {
     connection_age: Duration,
     on_loss: OnLoss,
     reporter: Option<Reporter>,
+    optional: bool,
 }
 
 /// Accepts connections of admitted peers, and only those.
@@ -140,6 +141,7 @@ impl ServerBuilder {
             connection_age: Duration::from_secs(3600),
             on_loss: OnLoss::default(),
             reporter: None,
+            optional: false,
         }
     }
 }
@@ -202,6 +204,13 @@ impl ServerSettings {
         Self { on_loss, ..self }
     }
 
+    /// Lets clients in that show no certificate: they are nobody until a token or something else proves who they are. A certificate that
+    /// is shown is judged like any other, and a bad one refused.
+    #[must_use]
+    pub fn certificate_optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
     /// Tells `reporter` who came in and who did not, and who was lost.
     #[must_use]
     pub fn reporting(self, reporter: Reporter) -> Self {
@@ -226,8 +235,8 @@ impl ServerSettings {
         if let Some(list) = self.revocation {
             verifier = verifier.with_revocation(list);
         }
-        let (rule, reporter) = (self.rule, self.reporter);
-        let door = Arc::new(StrictDoor { verifier, rule, possession, reporter });
+        let Self { rule, reporter, optional, .. } = self;
+        let door = Arc::new(StrictDoor { verifier, rule, possession, reporter, optional });
         let config =
             crate::tls::server_config(&door.verifier, Arc::clone(&door) as _, self.identity, self.alpn)?;
         let Self { handshake_timeout, connection_age, on_loss, .. } = self;
@@ -255,6 +264,17 @@ impl ServerAcceptor {
     #[must_use]
     pub const fn handshake_timeout(&self) -> Duration {
         self.handshake_timeout
+    }
+
+    /// Whether a client without a certificate is let in.
+    #[must_use]
+    pub fn lets_anybody_in(&self) -> bool {
+        self.door.optional
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) const fn age(&self) -> Duration {
+        self.connection_age
     }
 
     #[cfg(feature = "axum")]
@@ -295,13 +315,28 @@ impl ServerAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
+        match self.accept_any(io).await? {
+            (stream, Some(peer)) => Ok((stream, peer)),
+            (_, None) => Err(AcceptError::Refused(Refusal::NoCertificate)),
+        }
+    }
+
+    /// The same where clients without a certificate are let in, too: they are nobody.
+    ///
+    /// # Errors
+    /// As [`accept`](ServerAcceptor::accept).
+    pub async fn accept_any<IO>(&self, io: IO) -> Result<(TlsStream<IO>, Option<VerifiedPeer>), AcceptError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         let limit = self.handshake_timeout;
         let handshake = handshake(Arc::clone(&self.config), io, self.door.reporter.as_ref());
         let (stream, verdict) =
             timeout(limit, handshake).await.map_err(|_| AcceptError::Timeout(limit))??;
         match verdict {
-            Some(Ok(peer)) => Ok((stream, peer)),
+            Some(Ok(peer)) => Ok((stream, Some(peer))),
             Some(Err(refusal)) => Err(AcceptError::Refused(refusal)),
+            None if self.door.optional => Ok((stream, None)),
             None => Err(AcceptError::Refused(Refusal::NoCertificate)),
         }
     }
@@ -373,6 +408,7 @@ struct StrictDoor {
     rule: PeerRule,
     possession: Possession,
     reporter: Option<Reporter>,
+    optional: bool,
 }
 
 impl StrictDoor {
@@ -382,6 +418,10 @@ impl StrictDoor {
 }
 
 impl ClientCertVerifier for StrictDoor {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.optional
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         // Bundles are replaced while this lives; a client with one identity needs no hint.
         &[]

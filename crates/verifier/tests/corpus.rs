@@ -13,6 +13,7 @@ fn every_seed_of_the_fuzz_corpus_holds() {
         ("crl", targets::crl),
         ("jwks", targets::jwks),
         ("pem", targets::pem),
+        ("token", targets::token),
         ("trust_part", targets::trust_part),
         ("trust_snapshot", targets::trust_snapshot),
     ];

@@ -1,5 +1,7 @@
 //! One outcome as the certificate authority is told it (`countersign-api`, `Decision`).
 
+#[cfg(feature = "tokens")]
+use countersign_identity::SpiffeId;
 use countersign_policy::Decision;
 use serde::Serialize;
 
@@ -53,6 +55,20 @@ impl Note {
     pub(crate) fn refused(refusal: &Refusal, peer: Option<&PeerFacts>, reference: Option<Reference>) -> Self {
         let note = Self::about(Kind::Authentication, peer);
         Self { reason: Some(refusal.code().to_owned()), reference: reference.map(Told::from), ..note }
+    }
+
+    /// Who calls was proven by a token or an API key.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn recognised(spiffe_id: &SpiffeId) -> Self {
+        let spiffe_id = Some(spiffe_id.to_string());
+        Self { allowed: true, spiffe_id, ..Self::about(Kind::Authentication, None) }
+    }
+
+    /// A token or an API key proved nobody.
+    #[cfg(feature = "tokens")]
+    pub(crate) fn not_accepted(code: &str, reference: Option<Reference>) -> Self {
+        let note = Self::about(Kind::Authentication, None);
+        Self { reason: Some(code.to_owned()), reference: reference.map(Told::from), ..note }
     }
 
     /// Whether they may.

@@ -76,6 +76,12 @@ impl<C> Admission<C> {
         Self { context, at_most: None, watch: None }
     }
 
+    /// The same with another context.
+    pub(super) fn map<D>(self, change: impl FnOnce(C) -> D) -> Admission<D> {
+        let Self { context, at_most, watch } = self;
+        Admission { context: change(context), at_most, watch }
+    }
+
     /// Ends the connection after this time, if its age limit does not do so before.
     #[must_use]
     pub fn at_most(self, lifetime: Duration) -> Self {

@@ -38,13 +38,15 @@ pub(super) struct Bounds<'a> {
 /// The router, telling each request whose connection it came over.
 pub(super) fn service<C: Clone + Send + Sync + 'static>(
     router: Router,
-    context: C,
+    context: Option<C>,
     wire: Wire,
     lost: Lost,
 ) -> impl HttpService<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(context.clone());
+        if let Some(context) = &context {
+            request.extensions_mut().insert(context.clone());
+        }
         request.extensions_mut().insert(wire);
         let mut router = router.clone();
         let refused = lost.answer(request.uri().path());

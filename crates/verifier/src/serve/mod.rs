@@ -7,6 +7,8 @@ mod extract;
 mod guard;
 mod limits;
 mod require;
+#[cfg(feature = "tokens")]
+mod resource;
 mod sources;
 
 use std::io;
@@ -36,6 +38,8 @@ pub use arrival::{Admission, Arrival, Wire};
 pub use extract::PeerRequired;
 pub use limits::Limits;
 pub use require::{Require, Required};
+#[cfg(feature = "tokens")]
+pub use resource::axum_serve_resource;
 
 /// How long the loop rests when the machine has no more file descriptors, so as not to spin.
 const REST: Duration = Duration::from_millis(50);
@@ -71,13 +75,15 @@ pub async fn axum_serve_gated(
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    serve_admitted(listener, acceptor, move |peer| gate.admit(peer), router, shutdown).await
+    let context = move |peer: Option<VerifiedPeer>| peer.map(|peer| gate.admit(peer));
+    serve_admitted(listener, acceptor, context, router, shutdown).await
 }
 
+/// `context` makes of each connection's peer, or of none where that is allowed, what its requests have in their extensions.
 async fn serve_admitted<C: Clone + Send + Sync + 'static>(
     listener: TcpListener,
     acceptor: ServerAcceptor,
-    context: impl Fn(VerifiedPeer) -> C + Send + Sync + 'static,
+    context: impl Fn(Option<VerifiedPeer>) -> Option<C> + Send + Sync + 'static,
     router: Router,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
@@ -90,9 +96,16 @@ async fn serve_admitted<C: Clone + Send + Sync + 'static>(
     let config = Arc::new(ArcSwap::new(Arc::clone(acceptor.config())));
     let reporter = acceptor.reporter().cloned();
     let admit = move |arrival: &Arrival<'_>| {
-        let peer = arrival.verified().cloned().ok_or(Refusal::NoCertificate)?;
-        let (lifetime, vigil) = (acceptor.lifetime(&peer), acceptor.vigil(&peer));
-        Ok(Admission::new(context(peer)).at_most(lifetime).watched(vigil, acceptor.on_loss()))
+        let peer = arrival.verified().cloned();
+        let admission = Admission::new(context(peer.clone()));
+        match peer {
+            Some(peer) => {
+                let (lifetime, vigil) = (acceptor.lifetime(&peer), acceptor.vigil(&peer));
+                Ok(admission.at_most(lifetime).watched(vigil, acceptor.on_loss()))
+            }
+            None if acceptor.lets_anybody_in() => Ok(admission.at_most(acceptor.age())),
+            None => Err(Refusal::NoCertificate),
+        }
     };
     let limits = Arc::new(ArcSwap::from_pointee(limits));
     let desk = |closed| Desk { config, limits: Arc::clone(&limits), admit, router, reporter, closed };
@@ -119,6 +132,7 @@ where
     C: Clone + Send + Sync + 'static,
     A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal> + Send + Sync + 'static,
 {
+    let admit = move |arrival: &Arrival<'_>| admit(arrival).map(|admission| admission.map(Some));
     let desk = |closed| Desk { config, limits: Arc::clone(&limits), admit, router, reporter: None, closed };
     serve(listener, Arc::clone(&limits), desk, shutdown).await
 }
@@ -132,7 +146,7 @@ async fn serve<C, A>(
 ) -> io::Result<()>
 where
     C: Clone + Send + Sync + 'static,
-    A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal> + Send + Sync + 'static,
+    A: Fn(&Arrival<'_>) -> Result<Admission<Option<C>>, Refusal> + Send + Sync + 'static,
 {
     let local = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
@@ -181,7 +195,7 @@ impl<A> Desk<A> {
     async fn attend<C>(self: Arc<Self>, socket: TcpStream, from: SocketAddr, place: Place)
     where
         C: Clone + Send + Sync + 'static,
-        A: Fn(&Arrival<'_>) -> Result<Admission<C>, Refusal>,
+        A: Fn(&Arrival<'_>) -> Result<Admission<Option<C>>, Refusal>,
     {
         // Small answers must not wait for the acknowledgement of earlier ones.
         let _ = socket.set_nodelay(true);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::fault::SnapshotFault;
-use super::jws::{Compact, General};
+use crate::jws::{Compact, General};
 
 /// `typ` of every trust snapshot.
 const KIND: &str = "countersign-trust+jws";

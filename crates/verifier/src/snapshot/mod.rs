@@ -3,7 +3,6 @@
 mod fault;
 mod file;
 mod issuers;
-mod jws;
 mod manifest;
 mod revoked;
 mod roots;
@@ -15,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_identity::{KeyHash, Timestamp, TrustBundle, TrustDomain, Validity};
+use countersign_identity::{KeyHash, Lineage, SpiffeId, Timestamp, TrustBundle, TrustDomain, Validity};
 use countersign_policy::Policy;
 use rustls::crypto::CryptoProvider;
 
@@ -191,6 +190,24 @@ impl Snapshot {
     #[must_use]
     pub fn token_keys(&self) -> &[u8] {
         &self.token_keys
+    }
+
+    /// The same octets, shared by every snapshot that has them.
+    #[cfg(feature = "tokens")]
+    pub(crate) const fn shared_token_keys(&self) -> &Arc<[u8]> {
+        &self.token_keys
+    }
+
+    /// Whether the holder of a token made at `issued` was revoked: its SPIFFE ID, or its lineage.
+    #[must_use]
+    pub fn revokes_holder(
+        &self,
+        subject: &SpiffeId,
+        lineage: Option<Lineage>,
+        issued: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        self.revoked.iter().any(|chunk| chunk.has_holder(subject, lineage, issued, now))
     }
 
     /// Whether the API key with this id was revoked.

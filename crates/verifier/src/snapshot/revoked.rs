@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign_identity::{Lineage, Timestamp, hex};
+use countersign_identity::{Lineage, SpiffeId, Timestamp, hex};
 use serde::Deserialize;
 
 use crate::crl::{PaddedSerial, padded};
@@ -91,6 +91,21 @@ impl Chunk {
         by_serial
             || older(facts.lineage().and_then(|lineage| self.lineages.get(&lineage)))
             || older(self.subjects.get(facts.spiffe_id().as_str()))
+    }
+
+    /// Whether a token of this subject and lineage is refused. One made in the very second of the revocation is: a certificate begins
+    /// a minute before it is signed, a token does not.
+    pub(super) fn has_holder(
+        &self,
+        subject: &SpiffeId,
+        lineage: Option<Lineage>,
+        issued: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let older =
+            |since: Option<&Since>| since.is_some_and(|since| now <= since.end && issued <= since.not_before);
+        older(lineage.and_then(|lineage| self.lineages.get(&lineage)))
+            || older(self.subjects.get(subject.as_str()))
     }
 
     pub(super) fn has_api_key(&self, id: &str) -> bool {

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::fault::RootsFault;
-use super::jws::{General, OneOfSeveral};
 use crate::authority::{self, Rules};
 use crate::certificate::Certificate;
+use crate::jws::{General, OneOfSeveral};
 use crate::profile::Place;
 
 /// `typ` of every roots document.

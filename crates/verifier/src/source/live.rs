@@ -227,10 +227,21 @@ impl LiveTrust {
 
 #[cfg(feature = "http")]
 impl LiveTrust {
-    pub(super) fn trust_domain(&self) -> &TrustDomain {
+    pub(crate) fn trust_domain(&self) -> &TrustDomain {
         &self.0.trust_domain
     }
 
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<CryptoProvider> {
+        &self.0.provider
+    }
+}
+
+#[cfg(feature = "http")]
+impl LiveTrust {
     /// Notes that a source answered and had nothing new.
     pub(super) fn no_news(&self) {
         self.0.state().last_fault = None;
@@ -238,14 +249,6 @@ impl LiveTrust {
 
     pub(super) fn ca(&self) -> &Arc<TrustStore> {
         &self.0.ca
-    }
-
-    pub(super) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.clock
-    }
-
-    pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
-        &self.0.provider
     }
 }
 

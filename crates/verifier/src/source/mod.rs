@@ -17,6 +17,8 @@ mod live;
 pub(crate) use backoff::Backoff;
 #[cfg(feature = "http")]
 pub use ca::{CaAddress, CaAddressError};
+#[cfg(feature = "tokens")]
+pub(crate) use endpoint::WebPage;
 #[cfg(feature = "http")]
 pub use endpoint::{
     BundleEndpoint, EndpointHandle, EndpointHealth, EndpointUrl, EndpointUrlError, WebRoots, WebRootsError,

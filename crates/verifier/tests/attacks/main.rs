@@ -25,10 +25,14 @@ mod profile;
 #[cfg(all(feature = "axum", feature = "http"))]
 mod reports;
 mod resigned;
+#[cfg(all(feature = "axum", feature = "http", feature = "tokens"))]
+mod resource;
 mod robustness;
 #[cfg(feature = "axum")]
 mod serve;
 mod snapshots;
+#[cfg(feature = "tokens")]
+mod tokens;
 #[cfg(feature = "axum")]
 mod watched;
 mod world;

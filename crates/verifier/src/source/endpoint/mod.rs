@@ -2,6 +2,8 @@
 
 mod fetch;
 mod pace;
+#[cfg(feature = "tokens")]
+mod page;
 mod url;
 
 use std::fmt;
@@ -30,6 +32,8 @@ use crate::trust::TrustStore;
 use fetch::{Door, FetchFault, LIMIT, fetch};
 use pace::Pace;
 
+#[cfg(feature = "tokens")]
+pub(crate) use page::WebPage;
 pub use url::{EndpointUrl, EndpointUrlError};
 
 /// The least time between two looks, whatever a bundle hints at: it is somebody else's server.

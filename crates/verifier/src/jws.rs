@@ -1,4 +1,4 @@
-//! JSON Web Signatures by ES256 (RFC 7515, RFC 7518 §3.4) in the two forms that trust travels in.
+//! JSON Web Signatures (RFC 7515) in the two forms that trust and tokens travel in, and ES256 (RFC 7518 §3.4).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,29 +12,29 @@ const HALF: usize = 32;
 
 /// The compact form (RFC 7515 §7.1), taken apart and not yet believed.
 #[derive(Debug)]
-pub(super) struct Compact<'a> {
-    pub(super) header: Vec<u8>,
-    pub(super) payload: Vec<u8>,
-    signed: &'a str,
-    signature: Vec<u8>,
+pub(crate) struct Compact<'a> {
+    pub(crate) header: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signed: &'a str,
+    pub(crate) signature: Vec<u8>,
 }
 
 /// The general JSON form (RFC 7515 §7.2.1).
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct General {
-    pub(super) payload: String,
-    pub(super) signatures: Vec<OneOfSeveral>,
+pub(crate) struct General {
+    pub(crate) payload: String,
+    pub(crate) signatures: Vec<OneOfSeveral>,
 }
 
 /// One signature of a [`General`].
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct OneOfSeveral {
+pub(crate) struct OneOfSeveral {
     protected: String,
     signature: String,
 }
 
 impl<'a> Compact<'a> {
-    pub(super) fn read(octets: &'a [u8]) -> Result<Self, String> {
+    pub(crate) fn read(octets: &'a [u8]) -> Result<Self, String> {
         let text = str::from_utf8(octets).map_err(|_| "it is no text".to_owned())?;
         let three = || "it has not the three parts of a compact JWS".to_owned();
         let (signed, signature) = text.rsplit_once('.').ok_or_else(three)?;
@@ -47,7 +47,7 @@ impl<'a> Compact<'a> {
         })
     }
 
-    pub(super) fn is_signed_by(
+    pub(crate) fn is_signed_by(
         &self,
         key: &PublicKey<'_>,
         known: &[&dyn SignatureVerificationAlgorithm],
@@ -57,18 +57,18 @@ impl<'a> Compact<'a> {
 }
 
 impl General {
-    pub(super) fn payload(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn payload(&self) -> Result<Vec<u8>, String> {
         decode("payload", &self.payload)
     }
 }
 
 impl OneOfSeveral {
-    pub(super) fn header(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn header(&self) -> Result<Vec<u8>, String> {
         decode("header of a signature", &self.protected)
     }
 
     /// Whether this key signed `payload`, given as it stands in the document, under this header.
-    pub(super) fn is_by(
+    pub(crate) fn is_by(
         &self,
         key: &PublicKey<'_>,
         payload: &str,
@@ -97,7 +97,7 @@ fn es256(
 }
 
 /// `SEQUENCE { INTEGER r, INTEGER s }` (RFC 3279 §2.2.3) of 64 octets r ‖ s.
-fn to_der(signature: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn to_der(signature: &[u8]) -> Option<Vec<u8>> {
     let (r, s) = signature.split_at_checked(HALF).filter(|(_, s)| s.len() == HALF)?;
     let content = [integer(r)?, integer(s)?].concat();
     // Two integers of at most 35 octets each: the length takes one octet.
@@ -106,7 +106,7 @@ fn to_der(signature: &[u8]) -> Option<Vec<u8>> {
     Some(der)
 }
 
-fn integer(number: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn integer(number: &[u8]) -> Option<Vec<u8>> {
     let zeros = number.iter().take_while(|octet| **octet == 0).count();
     let digits = number.get(zeros..)?;
     let sign: &[u8] = if digits.first()? & 0x80 == 0 { &[] } else { &[0] };

@@ -1,0 +1,191 @@
+//! Another authorization server: whose tokens are taken here, by which keys, and whom they name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use countersign_identity::Timestamp;
+use countersign_identity::{SpiffeId, TrustDomain};
+use countersign_policy::Permission;
+use rustls::crypto::CryptoProvider;
+
+use super::access::{AccessToken, Binding, Moment, text};
+use super::foreign_keys::ForeignKeys;
+use super::jwk::{SignedBy, TokenKeys};
+use super::members::{Members, Value};
+use super::refusal::TokenRefusal;
+use super::unverified::Unverified;
+
+/// Whom a foreign token names here, and what it carries: nothing if it is nobody's business here.
+type Map = dyn Fn(&Members) -> Option<(SpiffeId, Vec<Permission>)> + Send + Sync;
+
+/// An authorization server other than the certificate authority's.
+///
+/// Its tokens name identities of a trust domain of their own, made up for that server: the permission policy grants to these as to
+/// any other, and what a token carries is the most of it. So the policy stays the one place that says who may what, and no foreign
+/// server can name a machine of ours.
+///
+/// ```
+/// use countersign_verifier::{ForeignIssuer, ForeignKeys, Permission, SignedBy, SpiffeId};
+///
+/// # fn example(jwks: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+/// let login = ForeignIssuer::new(
+///     "https://login.example",
+///     "https://ledger.example",
+///     "login.example".parse()?,
+///     ForeignKeys::fixed(jwks)?,
+///     |claims| {
+///         let subject: SpiffeId = format!("spiffe://login.example/{}", claims.text("sub")?).parse().ok()?;
+///         let scope = claims.text("scope")?.split(' ').filter_map(|word| match word {
+///             "entries.read" => "ledger:read".parse().ok(),
+///             _ => None,
+///         });
+///         Some((subject, scope.collect()))
+///     },
+/// )
+/// .signed_by(SignedBy::Rs256);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ForeignIssuer(Arc<Issuer>);
+
+struct Issuer {
+    url: String,
+    audience: String,
+    trust_domain: TrustDomain,
+    keys: ForeignKeys,
+    signed_by: SignedBy,
+    bearer: bool,
+    map: Arc<Map>,
+}
+
+impl ForeignIssuer {
+    /// `issuer` and `audience` as they must stand in `iss` and `aud`; `trust_domain` for the identities that `map` makes of claims.
+    #[must_use]
+    pub fn new(
+        issuer: &str,
+        audience: &str,
+        trust_domain: TrustDomain,
+        keys: ForeignKeys,
+        map: impl Fn(&Members) -> Option<(SpiffeId, Vec<Permission>)> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Issuer {
+            url: issuer.to_owned(),
+            audience: audience.to_owned(),
+            trust_domain,
+            keys,
+            signed_by: SignedBy::Es256,
+            bearer: false,
+            map: Arc::new(map),
+        }))
+    }
+
+    /// How it signs; default ES256. A token never chooses.
+    #[must_use]
+    pub fn signed_by(self, signed_by: SignedBy) -> Self {
+        self.with(|issuer| issuer.signed_by = signed_by)
+    }
+
+    /// Also takes its tokens that are bound to no certificate: whoever has one may use it.
+    #[must_use]
+    pub fn unbound(self) -> Self {
+        self.with(|issuer| issuer.bearer = true)
+    }
+
+    fn with(self, change: impl FnOnce(&mut Issuer)) -> Self {
+        let Issuer { url, audience, trust_domain, keys, signed_by, bearer, map } = &*self.0;
+        let mut issuer = Issuer {
+            url: url.clone(),
+            audience: audience.clone(),
+            trust_domain: trust_domain.clone(),
+            keys: keys.clone(),
+            signed_by: *signed_by,
+            bearer: *bearer,
+            map: Arc::clone(map),
+        };
+        change(&mut issuer);
+        Self(Arc::new(issuer))
+    }
+
+    /// Its name in `iss`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    pub(super) fn trust_domain(&self) -> &TrustDomain {
+        &self.0.trust_domain
+    }
+
+    pub(super) fn keys(&self) -> &ForeignKeys {
+        &self.0.keys
+    }
+
+    pub(super) fn judge(
+        &self,
+        token: &Unverified<'_>,
+        moment: Moment,
+        provider: &CryptoProvider,
+    ) -> Result<AccessToken, TokenRefusal> {
+        let Issuer { audience, keys, signed_by, bearer, map, .. } = &*self.0;
+        let kid = token.key_name(signed_by.as_str(), false)?;
+        is_signed(token, &keys.held(), (*signed_by, kid), provider)?;
+        for_audience(&token.claims, audience)?;
+        let mapped = map(&token.claims).filter(|(subject, _)| subject.in_trust_domain(&self.0.trust_domain));
+        let mapped = mapped.ok_or_else(|| TokenRefusal::Claims {
+            what: format!("they name nobody of {}, as this service maps them", self.0.trust_domain),
+        })?;
+        let token = AccessToken::foreign(&token.claims, mapped, moment)?;
+        match token.binding() {
+            Binding::Unbound if !bearer => Err(TokenRefusal::Unbound),
+            _ => Ok(token),
+        }
+    }
+
+    /// Whether its keys should be looked at anew before this token is judged: they are old, or do not hold the one it names.
+    pub(super) fn needs_a_look(&self, token: &Unverified<'_>, now: Timestamp) -> bool {
+        let Issuer { keys, signed_by, .. } = &*self.0;
+        let unknown = || match token.key_name(signed_by.as_str(), false) {
+            Ok(kid) => !keys.held().knows(*signed_by, kid),
+            // Whatever is wrong with it, no key makes it good.
+            Err(_) => false,
+        };
+        keys.is_old(now) || (keys.may_look_again(now) && unknown())
+    }
+}
+
+/// Whether one of these keys made the signature.
+pub(super) fn is_signed(
+    token: &Unverified<'_>,
+    keys: &TokenKeys,
+    key: (SignedBy, &str),
+    provider: &CryptoProvider,
+) -> Result<(), TokenRefusal> {
+    if !keys.knows(key.0, key.1) {
+        return Err(TokenRefusal::UnknownKey { kid: key.1.to_owned() });
+    }
+    match keys.signed(key, token.signed.as_bytes(), &token.signature, provider) {
+        true => Ok(()),
+        false => Err(TokenRefusal::Signature),
+    }
+}
+
+/// Whether this audience is the one, or among those, that a token is for (RFC 9068 §4).
+fn for_audience(claims: &Members, expected: &str) -> Result<(), TokenRefusal> {
+    if claims.texts("aud").contains(&expected) {
+        return Ok(());
+    }
+    let found = match claims.get("aud") {
+        Some(Value::List(_)) => claims.texts("aud").join(", "),
+        _ => text(claims, "aud")?.to_owned(),
+    };
+    Err(TokenRefusal::Audience { found, expected: expected.to_owned() })
+}
+
+impl fmt::Debug for ForeignIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignIssuer")
+            .field("url", &self.0.url)
+            .field("audience", &self.0.audience)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,24 @@
+//! Access tokens (RFC 9068) and API keys at the resource server: verified offline where that is possible, under the same identities
+//! and the same policy as certificates.
+
+mod access;
+mod api_key;
+mod foreign;
+mod foreign_keys;
+mod jwk;
+mod members;
+mod metadata;
+mod refusal;
+mod resource;
+mod unverified;
+mod visitor;
+
+pub use access::{AccessToken, Binding};
+pub use api_key::ApiKey;
+pub use foreign::ForeignIssuer;
+pub use foreign_keys::ForeignKeys;
+pub use jwk::{JwkSetError, SignedBy};
+pub use members::Members;
+pub use refusal::TokenRefusal;
+pub use resource::{ResourceError, ResourceServer, ResourceSettings};
+pub use visitor::{Challenge, Unrecognised, Visitor};

@@ -1,0 +1,483 @@
+//! The resource server: who calls, by certificate, access token or API key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use countersign_identity::{Clock, Timestamp, TrustDomain};
+use countersign_policy::PermissionLiteral;
+use rustls::crypto::CryptoProvider;
+
+use super::access::{AccessToken, Binding, Moment};
+use super::api_key::ApiKey;
+use super::api_key::{KeyDigest, Verdicts};
+use super::foreign::{ForeignIssuer, is_signed};
+use super::jwk::{SignedBy, TokenKeys};
+use super::metadata;
+use super::refusal::TokenRefusal;
+use super::unverified::Unverified;
+use crate::caller::{Caller, Credential};
+use crate::gate::Gate;
+use crate::outcome;
+use crate::peer::VerifiedPeer;
+use crate::report::Reporter;
+use crate::snapshot::Snapshot;
+use crate::source::LiveTrust;
+use crate::trust::{Anchors, TrustStore};
+
+/// How far the clocks of this service and its issuers may be apart.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// Knows callers by certificate, access token or API key, all under the same identities and the same policy. Cloning shares it.
+///
+/// Tokens are verified offline: by the keys, the revocations and the policy of the trust snapshot. A bound token is worth nothing
+/// without the certificate it is bound to, or a current one of the same lineage and subject under our own issuers, so that a renewal
+/// does not break it. What a caller may do is what its token carries, as far as the policy still gives it.
+///
+#[cfg_attr(all(feature = "axum", feature = "http"), doc = "```no_run")]
+#[cfg_attr(not(all(feature = "axum", feature = "http")), doc = "```ignore")]
+/// # async fn example(trust: countersign_verifier::LiveTrust) -> Result<(), Box<dyn std::error::Error>> {
+/// use axum::{Router, routing::get};
+/// use countersign_verifier::*;
+/// use std::future::pending;
+///
+/// permissions! { mod ledger = "ledger" { Read = "read" } }
+///
+/// let me = OwnIdentity::from_files("svid.pem", "svid.key")?;
+/// let resource = ResourceServer::of("ledger", &trust)
+///     .tokens_of("https://ca.prod.example:8443")
+///     .api_keys(trust.link("https://ca.prod.example:8443".parse()?, me.clone())?)
+///     .at("https://ledger.prod.example:8444")
+///     .build()?;
+/// let acceptor = ServerBuilder::new(me, trust.store())
+///     .admit(PeerRule::trust_domain("prod.example".parse()?))
+///     .certificate_optional()
+///     .build()?;
+/// let router = Router::new()
+///     .route("/entries", get(|may: Allowed<ledger::Read>| async move { may.caller().spiffe_id().to_string() }));
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:8444").await?;
+/// axum_serve_resource(listener, acceptor, resource, router, pending()).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct ResourceServer(Arc<Resource>);
+
+/// A resource server in the making; without an issuer it takes no tokens, without a link no API keys.
+#[derive(Clone)]
+pub struct ResourceSettings {
+    service: String,
+    gate: Gate,
+    home: TrustDomain,
+    trust: Arc<TrustStore>,
+    clock: Arc<dyn Clock>,
+    provider: Arc<CryptoProvider>,
+    issuer: Option<String>,
+    foreign: Vec<ForeignIssuer>,
+    unbound: bool,
+    skew: Duration,
+    at: Option<String>,
+    permissions: Vec<PermissionLiteral>,
+    reporter: Option<Reporter>,
+    link: Option<crate::source::CaLink>,
+}
+
+/// Why a resource server cannot be set up.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ResourceError {
+    /// Two issuers of one name: it would not be clear whose keys count.
+    #[error("the issuer {0:?} is named twice")]
+    IssuerTwice(String),
+    /// A foreign authorization server that could name identities of our own trust domain.
+    #[error(
+        "the issuer {issuer:?} would name identities of {trust_domain}, which only its own certificate authority may"
+    )]
+    ForeignHome {
+        /// Whose tokens.
+        issuer: String,
+        /// The trust domain.
+        trust_domain: TrustDomain,
+    },
+    /// No URL of a resource (RFC 9728 §1.2).
+    #[error("found {found:?}, expected an https URL of this service, without query and fragment")]
+    Url {
+        /// The text found.
+        found: String,
+    },
+}
+
+struct Resource {
+    settings: ResourceSettings,
+    /// The keys of the snapshot in force, read.
+    keys: ArcSwapOption<ReadKeys>,
+    verdicts: Mutex<Verdicts>,
+    metadata: Option<metadata::Metadata>,
+}
+
+/// Keys, and the octets they were read from.
+struct ReadKeys {
+    octets: Arc<[u8]>,
+    keys: TokenKeys,
+}
+
+/// A token that was accepted, as long as nothing changes: whoever keeps it asks [`ResourceServer::still_accepts`].
+#[derive(Clone)]
+pub(super) struct Accepted {
+    pub(super) caller: Caller,
+    /// What it was judged by.
+    anchors: Arc<Anchors>,
+}
+
+impl ResourceServer {
+    /// For the service with this name in the policy, whose tokens have it as their audience.
+    #[must_use]
+    pub fn of(service: &str, trust: &LiveTrust) -> ResourceSettings {
+        ResourceSettings {
+            service: service.to_owned(),
+            gate: trust.gate(),
+            home: trust.trust_domain().clone(),
+            trust: trust.store(),
+            clock: Arc::clone(trust.clock()),
+            provider: Arc::clone(trust.provider()),
+            issuer: None,
+            foreign: Vec::new(),
+            unbound: false,
+            skew: SKEW,
+            at: None,
+            permissions: Vec::new(),
+            reporter: None,
+            link: None,
+        }
+    }
+
+    /// The caller behind an access token that was presented on a connection with this peer, or none.
+    ///
+    /// # Errors
+    /// With the reason not to accept it; a token is never accepted in part.
+    pub fn judge(&self, token: &str, peer: Option<&VerifiedPeer>) -> Result<Caller, TokenRefusal> {
+        let verdict = self.accept(token, peer).map(|accepted| accepted.caller);
+        outcome::presented(&verdict, self.reporter());
+        verdict
+    }
+
+    /// The same for an API key as well, and with whatever must be asked for: the keys of a foreign issuer, the authorization server
+    /// about an API key.
+    ///
+    /// # Errors
+    /// With the reason not to accept it.
+    pub async fn caller(&self, presented: &str, peer: Option<&VerifiedPeer>) -> Result<Caller, TokenRefusal> {
+        let verdict = self.accept_any(presented, peer).await.map(|accepted| accepted.caller);
+        outcome::presented(&verdict, self.reporter());
+        verdict
+    }
+
+    pub(super) async fn accept_any(
+        &self,
+        presented: &str,
+        peer: Option<&VerifiedPeer>,
+    ) -> Result<Accepted, TokenRefusal> {
+        if ApiKey::is_one(presented) {
+            return self.accept_key(presented).await;
+        }
+        self.refresh(presented).await;
+        self.accept(presented, peer)
+    }
+
+    fn accept(&self, token: &str, peer: Option<&VerifiedPeer>) -> Result<Accepted, TokenRefusal> {
+        let anchors = self.anchors()?;
+        let token = self.token(token, &anchors)?;
+        self.is_held(&token, peer, &anchors)?;
+        self.stands(&token, &anchors)?;
+        let caller = self.0.settings.gate.caller(Credential::Token(token));
+        Ok(Accepted { caller, anchors })
+    }
+
+    /// Whether what was accepted still is, on the same connection: nothing but time and trust can have changed.
+    pub(super) fn still_accepts(&self, accepted: &Accepted) -> bool {
+        let Ok(anchors) = self.anchors() else { return false };
+        let now = self.now();
+        let credential = accepted.caller.credential();
+        let same = Arc::ptr_eq(&anchors, &accepted.anchors);
+        match credential {
+            Credential::Token(token) => same && now < token.end(),
+            Credential::ApiKey(_) | Credential::Certificate(_) => false,
+        }
+    }
+
+    /// Which issuer's it is, signed by it, and what it says.
+    fn token(&self, token: &str, anchors: &Anchors) -> Result<AccessToken, TokenRefusal> {
+        let settings = &self.0.settings;
+        let moment = Moment { now: self.now(), skew: settings.skew };
+        let token = Unverified::read(token)?;
+        let issuer = token.issuer();
+        if settings.issuer.as_deref() == Some(issuer) {
+            let kid = token.key_name(SignedBy::Es256.as_str(), true)?;
+            let keys = self.own_keys(snapshot(anchors)?)?;
+            is_signed(&token, &keys.keys, (SignedBy::Es256, kid), &settings.provider)?;
+            let found = token.claims.text("aud").unwrap_or_default();
+            if found != settings.service {
+                let (found, expected) = (found.to_owned(), settings.service.clone());
+                return Err(TokenRefusal::Audience { found, expected });
+            }
+            let ours = AccessToken::ours(&token.claims, &settings.service, moment)?;
+            return match ours.subject().in_trust_domain(&settings.home) {
+                true => Ok(ours),
+                false => Err(TokenRefusal::Claims { what: "`sub` is of another trust domain".to_owned() }),
+            };
+        }
+        match settings.foreign.iter().find(|foreign| foreign.url() == issuer) {
+            Some(foreign) => foreign.judge(&token, moment, &settings.provider),
+            None => Err(TokenRefusal::Issuer { found: issuer.to_owned() }),
+        }
+    }
+
+    /// Whether whoever presents it is whom it is bound to.
+    fn is_held(
+        &self,
+        token: &AccessToken,
+        peer: Option<&VerifiedPeer>,
+        anchors: &Anchors,
+    ) -> Result<(), TokenRefusal> {
+        let (thumbprint, lineage) = match token.binding() {
+            Binding::Bound { thumbprint, lineage } => (thumbprint, lineage),
+            // A foreign one came this far only where its issuer's may be unbound.
+            Binding::Unbound if self.0.settings.unbound || self.is_foreign(token) => return Ok(()),
+            Binding::Unbound => return Err(TokenRefusal::Unbound),
+        };
+        let peer = peer.ok_or(TokenRefusal::NoCertificate)?;
+        if peer.thumbprint() == thumbprint {
+            return Ok(());
+        }
+        // A lineage is believed under our own issuers alone, which the snapshot lists.
+        let ours = peer.spiffe_id().in_trust_domain(&self.0.settings.home)
+            && anchors.snapshot().is_some()
+            && anchors.is_listed(peer.issuer_key(), self.now()).is_ok();
+        let same = lineage.is_some() && peer.lineage() == *lineage && peer.spiffe_id() == token.subject();
+        if ours && same { Ok(()) } else { Err(TokenRefusal::NotTheHolder) }
+    }
+
+    /// Whether nothing about it was revoked.
+    fn stands(&self, token: &AccessToken, anchors: &Anchors) -> Result<(), TokenRefusal> {
+        if self.is_foreign(token) {
+            return Ok(());
+        }
+        let snapshot = snapshot(anchors)?;
+        let lineage = match token.binding() {
+            Binding::Bound { lineage, .. } => *lineage,
+            Binding::Unbound => None,
+        };
+        let revoked = |what| Err(TokenRefusal::Revoked { what });
+        if token.id().is_some_and(|id| snapshot.revokes_token(id)) {
+            return revoked("token");
+        }
+        if token.key_id().is_some_and(|id| snapshot.revokes_api_key(id)) {
+            return revoked("API key it came from");
+        }
+        match snapshot.revokes_holder(token.subject(), lineage, token.issued(), self.now()) {
+            true => revoked("holder of the token"),
+            false => Ok(()),
+        }
+    }
+
+    fn is_foreign(&self, token: &AccessToken) -> bool {
+        self.0.settings.issuer.as_deref() != Some(token.issuer())
+    }
+
+    /// The keys of the snapshot; read once for each set.
+    fn own_keys(&self, snapshot: &Snapshot) -> Result<Arc<ReadKeys>, TokenRefusal> {
+        let octets = snapshot.shared_token_keys();
+        if let Some(held) = self.0.keys.load_full().filter(|held| Arc::ptr_eq(&held.octets, octets)) {
+            return Ok(held);
+        }
+        let keys =
+            TokenKeys::read(octets).map_err(|fault| TokenRefusal::NotKnown { what: fault.to_string() })?;
+        let read = Arc::new(ReadKeys { octets: Arc::clone(octets), keys });
+        self.0.keys.store(Some(Arc::clone(&read)));
+        Ok(read)
+    }
+
+    /// What is trusted of our own trust domain, if it is young enough.
+    fn anchors(&self) -> Result<Arc<Anchors>, TokenRefusal> {
+        let unknown = |what: String| TokenRefusal::NotKnown { what };
+        let anchors = self.0.settings.trust.get(self.0.settings.home.as_str());
+        let anchors = anchors.ok_or_else(|| unknown("there is no trust snapshot yet".to_owned()))?;
+        anchors.is_fresh(self.now()).map_err(|stale| unknown(stale.to_string()))?;
+        Ok(anchors)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.settings.clock.now()
+    }
+
+    pub(super) fn by_certificate(&self, peer: VerifiedPeer) -> Caller {
+        self.0.settings.gate.caller(Credential::Certificate(peer))
+    }
+
+    pub(super) fn reporter(&self) -> Option<&Reporter> {
+        self.0.settings.reporter.as_ref()
+    }
+
+    /// The document of RFC 9728, and where it is; none where [`at`](ResourceSettings::at) was not said.
+    #[must_use]
+    pub fn metadata(&self) -> Option<(&str, &str)> {
+        self.0.metadata.as_ref().map(|metadata| (metadata.path(), metadata.document()))
+    }
+
+    /// What `WWW-Authenticate` says (RFC 6750 §3, RFC 9728 §5.1), with the word for the error and the permission that would do, where
+    /// there is one.
+    #[must_use]
+    pub fn authenticate(&self, error: Option<&str>, scope: Option<&str>) -> String {
+        metadata::challenge(self.0.metadata.as_ref(), error, scope)
+    }
+}
+
+impl ResourceServer {
+    /// Looks at the keys of a foreign issuer anew, if a token of it names one that is unknown, or if they are old.
+    async fn refresh(&self, token: &str) {
+        let Ok(token) = Unverified::read(token) else { return };
+        let issuer = self.0.settings.foreign.iter().find(|foreign| foreign.url() == token.issuer());
+        let Some(issuer) = issuer else { return };
+        let now = self.now();
+        if issuer.needs_a_look(&token, now) {
+            issuer.keys().look(now).await;
+        }
+    }
+
+    /// Asks the authorization server about an API key, if it has not said in the last minute.
+    async fn accept_key(&self, key: &str) -> Result<Accepted, TokenRefusal> {
+        let settings = &self.0.settings;
+        let link = settings.link.as_ref().ok_or(TokenRefusal::Inactive)?;
+        let malformed = || TokenRefusal::Malformed { what: "it is no API key".to_owned() };
+        let id = ApiKey::id_in(key).ok_or_else(malformed)?;
+        let digest = KeyDigest::of(key);
+        let known = self.verdicts().get(digest, self.now());
+        let verdict = match known {
+            Some(verdict) => verdict,
+            None => {
+                let body = format!("token={key}").into_bytes();
+                let answer = link.post("/oauth2/introspect", "application/x-www-form-urlencoded", body).await;
+                let answer = answer.map_err(|fault| TokenRefusal::NotKnown { what: fault.to_string() })?;
+                let verdict = ApiKey::read(id, &answer, &settings.service, &settings.home, self.now())?;
+                self.verdicts().put(digest, verdict.clone(), self.now());
+                verdict
+            }
+        };
+        let key = verdict.ok_or(TokenRefusal::Inactive)?;
+        let anchors = self.anchors()?;
+        if snapshot(&anchors)?.revokes_api_key(key.id()) {
+            return Err(TokenRefusal::Revoked { what: "API key" });
+        }
+        let caller = settings.gate.caller(Credential::ApiKey(key));
+        Ok(Accepted { caller, anchors })
+    }
+
+    fn verdicts(&self) -> std::sync::MutexGuard<'_, Verdicts> {
+        self.0.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn snapshot(anchors: &Anchors) -> Result<&Snapshot, TokenRefusal> {
+    let what = || "there is a bundle, and no trust snapshot with keys and revocations".to_owned();
+    anchors.snapshot().ok_or_else(|| TokenRefusal::NotKnown { what: what() })
+}
+
+impl ResourceSettings {
+    /// Takes the tokens of our own certificate authority, whose URL is their `iss`. Their keys are in the trust snapshot.
+    #[must_use]
+    pub fn tokens_of(self, issuer: &str) -> Self {
+        Self { issuer: Some(issuer.to_owned()), ..self }
+    }
+
+    /// Also takes tokens of another authorization server.
+    #[must_use]
+    pub fn also(mut self, issuer: ForeignIssuer) -> Self {
+        self.foreign.push(issuer);
+        self
+    }
+
+    /// Also takes our own tokens that are bound to nobody, where the registration of their holder let them be made (`cs_unbound`).
+    /// Whoever has one may use it, so that by default none is taken.
+    #[must_use]
+    pub fn unbound_tokens(self) -> Self {
+        Self { unbound: true, ..self }
+    }
+
+    /// Also takes API keys, about which the certificate authority is asked over this link (RFC 7662). A verdict is believed for 60
+    /// seconds, less if the key is revoked meanwhile.
+    #[must_use]
+    pub fn api_keys(self, link: crate::source::CaLink) -> Self {
+        Self { link: Some(link), ..self }
+    }
+
+    /// How far clocks may be apart; default 30 s.
+    #[must_use]
+    pub fn skew(self, skew: Duration) -> Self {
+        Self { skew, ..self }
+    }
+
+    /// The URL of this service. Refused callers are told where its metadata are (RFC 9728), and the accept loop serves them.
+    #[must_use]
+    pub fn at(self, url: &str) -> Self {
+        Self { at: Some(url.to_owned()), ..self }
+    }
+
+    /// Names these permissions in the metadata.
+    #[must_use]
+    pub fn scopes(self, permissions: &[PermissionLiteral]) -> Self {
+        Self { permissions: permissions.to_vec(), ..self }
+    }
+
+    /// Tells `reporter` who was known and what they may.
+    #[must_use]
+    pub fn reporting(self, reporter: Reporter) -> Self {
+        Self { gate: self.gate.reporting(reporter.clone()), reporter: Some(reporter), ..self }
+    }
+
+    /// The resource server.
+    ///
+    /// # Errors
+    /// When issuers contradict each other, or the URL is none.
+    pub fn build(self) -> Result<ResourceServer, ResourceError> {
+        let mut names: Vec<&str> = self.foreign.iter().map(ForeignIssuer::url).collect();
+        names.extend(self.issuer.as_deref());
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
+            return Err(ResourceError::IssuerTwice(twice.concat()));
+        }
+        if let Some(foreign) = self.foreign.iter().find(|foreign| *foreign.trust_domain() == self.home) {
+            let (issuer, trust_domain) = (foreign.url().to_owned(), self.home);
+            return Err(ResourceError::ForeignHome { issuer, trust_domain });
+        }
+        let issuers: Vec<&str> =
+            self.issuer.as_deref().into_iter().chain(self.foreign.iter().map(ForeignIssuer::url)).collect();
+        let metadata = self.at.as_ref().map(|url| {
+            metadata::Metadata::of(url, &self.service, &issuers, &self.permissions)
+                .ok_or_else(|| ResourceError::Url { found: url.clone() })
+        });
+        Ok(ResourceServer(Arc::new(Resource {
+            metadata: metadata.transpose()?,
+            keys: ArcSwapOption::empty(),
+            verdicts: Mutex::default(),
+            settings: self,
+        })))
+    }
+}
+
+impl fmt::Debug for ResourceServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ResourceServer").field(&self.0.settings).finish()
+    }
+}
+
+impl fmt::Debug for ResourceSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResourceSettings")
+            .field("service", &self.service)
+            .field("issuer", &self.issuer)
+            .field("foreign", &self.foreign)
+            .field("unbound", &self.unbound)
+            .finish_non_exhaustive()
+    }
+}
