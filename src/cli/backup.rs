@@ -26,7 +26,7 @@ pub(crate) struct BackupArgs {
 
 pub(crate) fn run(args: BackupArgs, out: &Output) -> Result<(), CliError> {
     let mut file = ResultFile::begin(&args.file, 0o600, Existing::Keep)?;
-    let client = args.ca.connect()?;
+    let client = args.ca.connect_here()?;
     let result = client.stream(paths::ADMIN_BACKUP, &mut file, |octets| {
         out.progress(format_args!("{} KiB written", octets / 1024));
     });

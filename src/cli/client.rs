@@ -1,9 +1,9 @@
-//! The conversation with a running CA: HTTP/1 over its unix socket, JSON in and out.
+//! The conversation with a running CA: HTTP/1 over its unix socket or over mutual TLS, JSON in and out.
 
 use std::{
     cell::RefCell,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     time::Duration,
 };
 
@@ -17,7 +17,12 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    runtime::Runtime,
+    time::timeout,
+};
 
 use super::CliError;
 
@@ -26,9 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The rows asked for at once: few round trips, and no answer larger than about a megabyte.
 const PAGE: usize = 1_000;
 
-/// One connection to the admin socket.
+/// One connection to a CA's admin routes.
 pub(crate) struct Client {
-    socket: PathBuf,
+    /// The socket's path or the CA's URL, for messages.
+    place: String,
+    host: String,
     sender: RefCell<SendRequest<Full<Bytes>>>,
     runtime: Runtime,
 }
@@ -55,18 +62,33 @@ impl Query {
 impl Client {
     /// Connects to the admin socket at `socket`.
     pub(crate) fn connect(socket: &Path) -> Result<Self, CliError> {
+        let place = socket.display().to_string();
+        Self::over(place, "localhost".to_owned(), async {
+            UnixStream::connect(socket).await.map_err(|error| not_connected(socket, &error))
+        })
+    }
+
+    /// Talks over whatever `stream` gives.
+    pub(crate) fn over<S>(
+        place: String,
+        host: String,
+        stream: impl Future<Output = Result<S, CliError>>,
+    ) -> Result<Self, CliError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| CliError::failed(format_args!("no I/O possible on this host: {error}")))?;
         let sender = runtime.block_on(async {
-            let stream = UnixStream::connect(socket).await.map_err(|error| not_connected(socket, &error))?;
+            let stream = stream.await?;
             let (sender, connection) =
-                http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(socket, &error))?;
+                http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&place, &error))?;
             tokio::spawn(connection);
             Ok::<_, CliError>(sender)
         })?;
-        Ok(Self { socket: socket.to_owned(), sender: RefCell::new(sender), runtime })
+        Ok(Self { place, host, sender: RefCell::new(sender), runtime })
     }
 
     /// `GET`, answered with JSON.
@@ -131,12 +153,12 @@ impl Client {
         mut written: impl FnMut(u64),
     ) -> Result<u64, CliError> {
         let request = self.request(Method::POST, path, None, "application/octet-stream")?;
-        let (socket, mut sender) = (&self.socket, self.sender.borrow_mut());
+        let (place, mut sender) = (&self.place, self.sender.borrow_mut());
         self.runtime.block_on(async {
-            let mut response = answer(socket, &mut sender, request).await?;
+            let mut response = answer(place, &mut sender, request).await?;
             let mut total = 0;
-            while let Some(frame) = timeout(PATIENCE, response.frame()).await.map_err(|_| silent(socket))? {
-                let frame = frame.map_err(|error| broken(socket, &error))?;
+            while let Some(frame) = timeout(PATIENCE, response.frame()).await.map_err(|_| silent(place))? {
+                let frame = frame.map_err(|error| broken(place, &error))?;
                 let Ok(data) = frame.into_data() else { continue };
                 to.write_all(&data)
                     .map_err(|error| CliError::failed(format_args!("cannot write: {error}")))?;
@@ -165,10 +187,10 @@ impl Client {
         accept: &'static str,
     ) -> Result<Bytes, CliError> {
         let request = self.request(method, target, body, accept)?;
-        let (socket, mut sender) = (&self.socket, self.sender.borrow_mut());
+        let (place, mut sender) = (&self.place, self.sender.borrow_mut());
         self.runtime.block_on(async {
-            let response = answer(socket, &mut sender, request).await?;
-            collected(socket, response.into_body()).await
+            let response = answer(place, &mut sender, request).await?;
+            collected(place, response.into_body()).await
         })
     }
 
@@ -180,40 +202,37 @@ impl Client {
         accept: &'static str,
     ) -> Result<Request<Full<Bytes>>, CliError> {
         let request =
-            Request::builder().method(method).uri(target).header(HOST, "localhost").header(ACCEPT, accept);
+            Request::builder().method(method).uri(target).header(HOST, &self.host).header(ACCEPT, accept);
         let request = if body.is_some() { request.header(CONTENT_TYPE, "application/json") } else { request };
         request.body(Full::new(body.unwrap_or_default())).map_err(CliError::usage)
     }
 
     fn not_understood(&self, what: impl std::fmt::Display) -> CliError {
-        CliError::failed(format_args!(
-            "the CA at {} answered with something unexpected: {what}",
-            self.socket.display()
-        ))
-        .hint("are this program and the running CA of the same version?")
+        CliError::failed(format_args!("the CA at {} answered with something unexpected: {what}", self.place))
+            .hint("are this program and the running CA of the same version?")
     }
 }
 
 /// A successful answer; a problem document becomes the error it describes.
 async fn answer(
-    socket: &Path,
+    place: &str,
     sender: &mut SendRequest<Full<Bytes>>,
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Incoming>, CliError> {
-    sender.ready().await.map_err(|error| broken(socket, &error))?;
-    let response = timeout(PATIENCE, sender.send_request(request)).await.map_err(|_| silent(socket))?;
-    let response = response.map_err(|error| broken(socket, &error))?;
+    sender.ready().await.map_err(|error| broken(place, &error))?;
+    let response = timeout(PATIENCE, sender.send_request(request)).await.map_err(|_| silent(place))?;
+    let response = response.map_err(|error| broken(place, &error))?;
     let status = response.status();
     if status.is_success() {
         return Ok(response);
     }
-    let body = collected(socket, response.into_body()).await?;
+    let body = collected(place, response.into_body()).await?;
     Err(refusal(status, &body))
 }
 
-async fn collected(socket: &Path, body: Incoming) -> Result<Bytes, CliError> {
-    let body = timeout(PATIENCE, body.collect()).await.map_err(|_| silent(socket))?;
-    Ok(body.map_err(|error| broken(socket, &error))?.to_bytes())
+async fn collected(place: &str, body: Incoming) -> Result<Bytes, CliError> {
+    let body = timeout(PATIENCE, body.collect()).await.map_err(|_| silent(place))?;
+    Ok(body.map_err(|error| broken(place, &error))?.to_bytes())
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> CliError {
@@ -249,13 +268,13 @@ fn not_connected(socket: &Path, error: &io::Error) -> CliError {
     }
 }
 
-fn broken(socket: &Path, error: &hyper::Error) -> CliError {
-    CliError::unreachable(format_args!("the CA at {} broke off: {error}", socket.display()))
+fn broken(place: &str, error: &hyper::Error) -> CliError {
+    CliError::unreachable(format_args!("the CA at {place} broke off: {error}"))
         .hint("its log says why; it is unknown whether the command took effect")
 }
 
-fn silent(socket: &Path) -> CliError {
-    CliError::unreachable(format_args!("the CA at {} did not answer within {PATIENCE:?}", socket.display()))
+fn silent(place: &str) -> CliError {
+    CliError::unreachable(format_args!("the CA at {place} did not answer within {PATIENCE:?}"))
         .hint("its log says why; it is unknown whether the command took effect")
 }
 
@@ -282,7 +301,9 @@ mod tests {
     use crate::cli::error::Kind;
 
     /// A CA that gives these answers, one a request on one connection, and returns the request lines it saw.
-    fn ca(answers: &'static [(u16, &'static str)]) -> (tempfile::TempDir, PathBuf, JoinHandle<Vec<String>>) {
+    fn ca(
+        answers: &'static [(u16, &'static str)],
+    ) -> (tempfile::TempDir, std::path::PathBuf, JoinHandle<Vec<String>>) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("admin.sock");
         let listener = UnixListener::bind(&socket).unwrap();

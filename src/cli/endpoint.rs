@@ -80,6 +80,11 @@ impl HostPort {
         &self.host
     }
 
+    /// The port.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The host and port as given.
     pub(crate) const fn new(host: String, port: u16) -> Self {
         Self { host, port }

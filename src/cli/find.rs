@@ -1,4 +1,4 @@
-//! Where a command finds its CA: the configuration file, and through it the admin socket.
+//! Where a command finds its CA: the configuration file, and through it the admin socket; or a CA elsewhere, by its address.
 
 use std::{
     env, fs, io,
@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::config::{Config, ConfigError};
 
-use super::{CliError, Client};
+use super::{CliError, Client, endpoint::HostPort, remote};
 
 const VARIABLE: &str = "COUNTERSIGN_CONFIG";
 const NEAR: &str = "ca-config/countersign.toml";
@@ -25,6 +25,32 @@ pub(crate) struct CaArgs {
     /// /etc/countersign/countersign.toml.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Global options", display_order = 1000)]
     pub(crate) config: Option<PathBuf>,
+
+    /// A CA elsewhere, reached over mutual TLS as the identity that --as names. Default: the CA of this machine, at its
+    /// unix socket.
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        env = "COUNTERSIGN_CA",
+        requires = "own",
+        conflicts_with = "config",
+        help_heading = "Global options",
+        display_order = 1001
+    )]
+    ca: Option<HostPort>,
+
+    /// With --ca: who asks. A directory that `countersign-agent enroll` made; the CA's policy says what it may do. Default: none.
+    #[arg(
+        long = "as",
+        id = "own",
+        global = true,
+        value_name = "DIR",
+        env = "COUNTERSIGN_AS",
+        help_heading = "Global options",
+        display_order = 1002
+    )]
+    own: Option<PathBuf>,
 }
 
 impl CaArgs {
@@ -35,6 +61,12 @@ impl CaArgs {
 
     /// The configuration.
     pub(crate) fn load(&self) -> Result<Config, CliError> {
+        if let Some(ca) = &self.ca {
+            return Err(CliError::usage(format_args!(
+                "--ca {ca}: this command works on the CA's own machine"
+            ))
+            .hint("run it there, without --ca"));
+        }
         let path = self.path()?;
         Config::load(&path).map_err(|error| match &error {
             ConfigError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -46,8 +78,16 @@ impl CaArgs {
         })
     }
 
-    /// A connection to the CA's admin socket.
+    /// A connection to the CA's admin socket, or to a CA elsewhere.
     pub(crate) fn connect(&self) -> Result<Client, CliError> {
+        match (&self.ca, &self.own) {
+            (Some(ca), Some(own)) => remote::connect(ca, own),
+            _ => self.connect_here(),
+        }
+    }
+
+    /// A connection to the admin socket, for what nobody may do from elsewhere.
+    pub(crate) fn connect_here(&self) -> Result<Client, CliError> {
         Client::connect(&self.load()?.admin_socket())
     }
 }

@@ -13,7 +13,7 @@ use super::{
     CliError, Output,
     certificate::CertificateFacts,
     endpoint::{HostPort, Met},
-    inspect_as::Own,
+    own::Own,
     verdict::{self, Finding, Roots},
 };
 
@@ -107,7 +107,7 @@ fn inspect_endpoint(
     let facts = read_all(&met.chain)?;
     let roots = match (args.bundle.as_deref(), &own) {
         (Some(bundle), _) => read_roots(bundle)?,
-        (None, Some(own)) => Roots::Given(own.roots(), "your own roots".to_owned()),
+        (None, Some(own)) => Roots::Given(own.roots.clone(), "your own roots".to_owned()),
         (None, None) => Roots::Own,
     };
     let mut findings = verdict::judge(&met.chain, &facts, &roots, now);

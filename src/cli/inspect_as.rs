@@ -1,61 +1,18 @@
 //! `inspect --as`: a handshake with a machine's own certificate, and in words what becomes of it.
 
-use std::{path::Path, sync::Arc};
-
 use countersign_identity::{Timestamp, duration};
-use countersign_verifier::{Usage, certificates_from_pem, provider};
-use rustls::{
-    AlertDescription,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    sign::CertifiedKey,
-};
+use countersign_verifier::Usage;
+use rustls::AlertDescription;
 use serde_json::Value;
 
 use super::{
-    CliError,
     certificate::CertificateFacts,
-    endpoint::{HostPort, Late, Met, http_date},
+    endpoint::{Late, Met, http_date},
+    own::Own,
     verdict::{Finding, verdict},
 };
 
-/// What a machine's directory holds, ready for a handshake.
-pub(super) struct Own {
-    chain: Vec<CertificateDer<'static>>,
-    leaf: CertificateFacts,
-    roots: Vec<CertificateDer<'static>>,
-    key: Arc<CertifiedKey>,
-}
-
 impl Own {
-    /// Reads `svid.pem`, `svid.key` and `bundle.pem`, as `countersign-agent enroll` leaves them.
-    pub(super) fn read(dir: &Path) -> Result<Self, CliError> {
-        let failed = |name: &str, error: &dyn std::fmt::Display| {
-            CliError::failed(format_args!("cannot read {}: {error}", dir.join(name).display()))
-                .hint("--as names a directory that `countersign-agent enroll --dir` made")
-        };
-        let certificates = |name: &str| {
-            let octets = std::fs::read(dir.join(name)).map_err(|error| failed(name, &error))?;
-            certificates_from_pem(&octets).map_err(|error| failed(name, &error))
-        };
-        let (chain, roots) = (certificates("svid.pem")?, certificates("bundle.pem")?);
-        let first = chain.first().ok_or_else(|| failed("svid.pem", &"it holds no certificate"))?;
-        let leaf = CertificateFacts::read(first).map_err(|why| failed("svid.pem", &why))?;
-        let key = PrivateKeyDer::from_pem_file(dir.join("svid.key")).map_err(|e| failed("svid.key", &e))?;
-        let key = CertifiedKey::from_der(chain.clone(), key, &provider())
-            .map_err(|error| failed("svid.key", &error))?;
-        Ok(Self { chain, leaf, roots, key: Arc::new(key) })
-    }
-
-    /// Handshakes as this machine.
-    pub(super) fn meet(&self, endpoint: &HostPort) -> Result<Met, CliError> {
-        endpoint.meet_as(provider(), Some(Arc::clone(&self.key)))
-    }
-
-    /// The machine's own roots.
-    pub(super) fn roots(&self) -> Vec<CertificateDer<'static>> {
-        self.roots.clone()
-    }
-
     /// What a service with the same roots thinks of this machine, before it is asked.
     fn own_finding(&self, now: Timestamp) -> Finding {
         match verdict(&self.chain, &self.leaf, self.roots.clone(), Usage::Client, now) {

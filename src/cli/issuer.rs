@@ -59,7 +59,7 @@ fn list(args: &ListArgs, out: &Output) -> Result<(), CliError> {
 fn rotate(args: &RotateArgs, out: &Output) -> Result<(), CliError> {
     let config = args.ca.load()?;
     // A CA whose issuer has ended does not start, so rotating must work without one.
-    let running = match args.ca.connect() {
+    let running = match args.ca.connect_here() {
         Ok(client) => Some((client.get::<Page<Issuer>>(paths::ADMIN_ISSUERS)?, client)),
         Err(error) if error.kind() == Kind::Unreachable => None,
         Err(error) => return Err(error),

@@ -16,7 +16,7 @@ pub(crate) struct ReloadArgs {
 }
 
 pub(crate) fn run(args: ReloadArgs, out: &Output) -> Result<(), CliError> {
-    let answer: ReloadResponse = args.ca.connect()?.post(paths::ADMIN_RELOAD, &serde_json::json!({}))?;
+    let answer: ReloadResponse = args.ca.connect_here()?.post(paths::ADMIN_RELOAD, &serde_json::json!({}))?;
     if out.is_json() {
         out.json(&answer);
     } else if answer.changed.is_empty() {

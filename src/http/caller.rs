@@ -146,6 +146,7 @@ fn permission_for(method: &Method, path: &str) -> Option<&'static str> {
         | paths::ADMIN_STATUS
         | paths::ADMIN_POLICY
         | paths::ADMIN_USES
+        | paths::ADMIN_TRUST
             if reads =>
         {
             Some("read")

@@ -87,6 +87,7 @@ fn admin_routes() -> Router<Arc<Ca>> {
         .route(paths::ADMIN_EVENTS, get(admin::events))
         .route(paths::ADMIN_POLICY, get(admin::policy).post(admin::apply_policy))
         .route(paths::ADMIN_USES, get(admin::uses))
+        .route(paths::ADMIN_TRUST, get(trust::file))
 }
 
 /// What only this machine's operator reaches: acts on the state directory itself.
@@ -119,7 +120,6 @@ fn local_router(desk: &Arc<Desk>) -> Router {
         .merge(admin_routes())
         .merge(local_routes().layer(Extension(Arc::clone(desk))))
         .merge(trust_routes())
-        .route(paths::ADMIN_TRUST, get(trust::file))
         .route(paths::BUNDLE, get(machine::bundle))
         .route(paths::ROOTS, get(machine::roots))
         .fallback(desk::not_found)

@@ -136,6 +136,7 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::TooManyPending => "present the newest certificate before asking for another",
         C::RegistrationGone => "an operator removed or ended the registration of this identity",
         C::StoreReadOnly => "the operator must look at the disk; nothing more is written until a restart",
+        C::PermissionDenied => "the policy decides: countersign policy explain SPIFFE-ID names the rules",
         C::PartUnknown => "read the newest snapshot and the parts it names",
         C::TrustUnavailable => "the operator must look at the CA's log; services go on with what they have",
         C::Overloaded | C::RateLimited => "wait as long as Retry-After says",

@@ -211,3 +211,32 @@ fn an_older_certificate_accuses_nobody_outside_renewal() {
     assert!(ca.events("lineage.clone").is_empty());
     newest.renewed(&ca);
 }
+
+#[test]
+fn an_operator_elsewhere_commands_by_certificate_and_policy() {
+    let ca = Setup::new().policy(POLICY).start();
+    ca.enroll_agent("/operator", "op");
+    ca.enroll_agent("/nobody", "nobody");
+    let there = ca.listen().to_string();
+    let from = |who: &str, words: &[&str]| {
+        let mut command = ca.command(&[&["--ca", &there, "--as", who], words].concat());
+        crate::program::run(command.env_remove("COUNTERSIGN_CONFIG"))
+    };
+    let invitation = from("op", &["invite", &id("/web")]).succeeded();
+    ca.agent(&["enroll", "--invitation", invitation.trim(), "--dir", "web"]).succeeded();
+    let listed = from("op", &["machines", "list", "--json"]).succeeded();
+    assert!(listed.contains(&id("/web")), "{listed}");
+    from("op", &["revoke", "machine", &id("/web"), "--reason", "from afar"]).succeeded();
+    assert_eq!(ca.events("machine.revoked")[0]["actor"], id("/operator"));
+
+    from("nobody", &["machines", "list"]).failed(1, &["no grant"]);
+    for here in ["reload", "serve"] {
+        from("op", &[here]).failed(2, &["own machine"]);
+    }
+    // Another CA of the same name answers there: it is not this one.
+    let other = Ca::start();
+    let mut command = ca.command(&["--ca", &other.listen().to_string(), "--as", "op", "machines", "list"]);
+    crate::program::run(&mut command).failed(1, &["is not this CA"]);
+    let mut command = ca.command(&["--ca", "127.0.0.1:1", "--as", "op", "machines", "list"]);
+    crate::program::run(&mut command).failed(3, &["no CA at https://127.0.0.1:1"]);
+}
