@@ -15,7 +15,7 @@ use countersign_api::{
     },
 };
 use countersign_identity::{SpiffeId, hex};
-use countersign_store::Whom;
+use countersign_store::{Order, Whom};
 use std::time::Duration;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
     problem::Failure,
     wire_form::{self, ListQuery},
 };
-use crate::service::{Ca, InvitationWish, Order, life_left_percent};
+use crate::service::{Ca, InvitationWish, life_left_percent};
 
 type Answer<T> = Result<Json<T>, Failure>;
 

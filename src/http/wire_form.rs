@@ -5,13 +5,13 @@ use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timest
 use countersign_issuance::Registration;
 use countersign_store::{
     Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing, Machine, MachineFilter, MachineStatus,
-    PermissionUse, StoredEvent, Target, Whom,
+    Order, PermissionUse, StoredEvent, Target, Whom,
 };
 use serde::Deserialize;
 use std::{str::FromStr, time::Duration};
 
 use super::problem::Failure;
-use crate::service::{Ca, Order, Refused, pem};
+use crate::service::{Ca, Refused, pem};
 
 /// The longest page.
 const PAGE: usize = 1000;

@@ -1,37 +1,12 @@
 //! Machines and what operators do with them.
 
-use std::time::Duration;
-
 use countersign_identity::{MachineId, SpiffeId};
-use countersign_store::{Actor, Cursor, Listing, Machine, MachineFilter, MachineStatus, Whom};
+use countersign_store::{Actor, Cursor, Listing, Machine, MachineFilter, Order, Whom};
 
 use super::{Ca, Refused};
 
 /// Machines read at a time.
 const PAGE: usize = 1000;
-/// By then every certificate has been renewed anyhow.
-const LONGEST_HURRY: Duration = Duration::from_hours(7 * 24);
-
-/// What an operator does with machines.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Order {
-    /// Refuse everything until resumed.
-    Suspend,
-    /// Take a suspension back.
-    Resume,
-    /// Let held machines renew again.
-    Approve,
-    /// Forget them; their certificates are revoked.
-    Remove,
-    /// Let them come back by themselves once more after expiry.
-    ResetRecovery,
-    /// Let them renew before their window, each at a moment of its own.
-    Renew {
-        /// How long all of them have.
-        within: Duration,
-    },
-}
-
 impl Ca {
     /// A page of machines.
     ///
@@ -100,13 +75,7 @@ impl Ca {
             Whom::Machine(id) => self.book().machine(*id)?.into_iter().collect(),
             Whom::Identity(id) => self.machines_here(id)?,
         };
-        let fits = |machine: &Machine| match order {
-            Order::Suspend => matches!(machine.status, MachineStatus::Active | MachineStatus::Held),
-            Order::Resume => machine.status == MachineStatus::Suspended,
-            Order::Approve => machine.status == MachineStatus::Held,
-            Order::Remove | Order::ResetRecovery => !machine.status.has_ended(),
-            Order::Renew { .. } => machine.status == MachineStatus::Active,
-        };
+        let fits = |machine: &Machine| order.applies_to(machine.status);
         Ok(machines.iter().filter(|machine| fits(machine)).map(|machine| machine.id).collect())
     }
 
@@ -121,18 +90,7 @@ impl Ca {
         reason: String,
         actor: Actor,
     ) -> Result<Vec<MachineId>, Refused> {
-        let now = self.now();
-        let book = self.book();
-        let reached = match order {
-            Order::Suspend => book.suspend(whom, reason, actor, now).await,
-            Order::Resume => book.resume(whom, reason, actor, now).await,
-            Order::Approve => book.approve(whom, reason, actor, now).await,
-            Order::Remove => book.remove_machines(whom, reason, actor, now).await,
-            Order::ResetRecovery => book.reset_recovery(whom, reason, actor, now).await,
-            Order::Renew { within } => {
-                book.hurry(whom, now + within.min(LONGEST_HURRY), reason, actor, now).await
-            }
-        }?;
+        let reached = self.book().order(order, whom, reason, actor, self.now()).await?;
         tracing::warn!(?order, machines = reached.len(), "machines");
         Ok(reached)
     }

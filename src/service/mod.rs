@@ -60,7 +60,6 @@ pub use granted::Granted;
 pub use invite::{InvitationWish, Invited};
 pub use jwt_svid::JwtSvid;
 pub use key_set::{KeySet, KeySetError};
-pub use machines::Order;
 pub use metrics::Metrics;
 pub use parts::Part;
 pub use profiles::{Profiles, ProfilesError};

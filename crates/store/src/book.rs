@@ -10,16 +10,15 @@ use tokio::sync::watch;
 use crate::committer::Committer;
 use crate::engine::{Change, Engine, FjallEngine, MemoryEngine};
 use crate::observer::{Health, Observer, Unobserved};
-use crate::orders::Order;
 use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
     Actor, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance,
     IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
-    PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial,
-    RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom, backup, counts,
-    events, expiry, invitations, issuances, keys, lineage, machines, orders, presentation, recovery,
-    registrations, restoration, revocation, revoked_list, standing, trust, uses, workloads,
+    Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked,
+    RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
+    backup, counts, events, expiry, invitations, issuances, keys, lineage, machines, orders, presentation,
+    recovery, registrations, restoration, revocation, revoked_list, standing, trust, uses, workloads,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -91,17 +90,6 @@ impl Book {
         workloads::index(&*engine)?;
         let Options { entropy, observer, queue_depth } = options;
         Ok(Self { committer: Committer::start(engine, queue_depth, observer, entropy)? })
-    }
-
-    fn order(
-        &self,
-        order: Order,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        Box::pin(self.committer.command(move |tx| orders::order(tx, order, &whom, &reason, &actor, now)))
     }
 }
 
@@ -182,65 +170,15 @@ impl Store for Book {
         })
     }
 
-    fn approve(
+    fn order(
         &self,
+        order: Order,
         whom: Whom,
         reason: String,
         actor: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        self.order(Order::Approve, whom, reason, actor, now)
-    }
-
-    fn suspend(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        self.order(Order::Suspend, whom, reason, actor, now)
-    }
-
-    fn resume(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        self.order(Order::Resume, whom, reason, actor, now)
-    }
-
-    fn remove_machines(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        self.order(Order::Remove, whom, reason, actor, now)
-    }
-
-    fn reset_recovery(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        self.order(Order::ResetRecovery, whom, reason, actor, now)
-    }
-
-    fn hurry(
-        &self,
-        whom: Whom,
-        until: Timestamp,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>> {
-        self.order(Order::Hurry(until), whom, reason, actor, now)
+        Box::pin(self.committer.command(move |tx| orders::order(tx, order, &whom, &reason, &actor, now)))
     }
 
     fn ask_recovery(

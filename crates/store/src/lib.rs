@@ -86,7 +86,7 @@ pub use issuances::{Issuance, IssuanceFilter, IssuedCertificate};
 pub use lineage::LineageState;
 pub use machines::{Deployed, Machine, MachineFilter, MachineStatus, Step, Whom};
 pub use observer::{Health, Observer, Stage, Unobserved};
-pub use orders::Hurry;
+pub use orders::{Hurry, Order};
 pub use presentation::{Door, Presentation};
 pub use recovery::{Claim, Recovery};
 pub use registrations::Imported;

@@ -1,5 +1,7 @@
 //! Orders: what operators do with machines.
 
+use std::time::Duration;
+
 use countersign_identity::{MachineId, Timestamp};
 use minicbor::{Decode, Encode};
 
@@ -12,23 +14,36 @@ use crate::{Actor, Refusal, StoreError, recovery, trust};
 
 /// What an operator does with machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
+    /// Held machines may renew again.
     Approve,
+    /// No renewal, and their certificates are listed as revoked until they resume.
     Suspend,
+    /// The end of a suspension.
     Resume,
+    /// They are gone for good, and their certificates revoked.
     Remove,
+    /// They may come back by themselves once more after their certificates have expired.
     ResetRecovery,
-    /// Renew before this moment.
-    Hurry(Timestamp),
+    /// They renew before their window, each at a moment of its own.
+    Renew {
+        /// How long all of them have.
+        within: Duration,
+    },
 }
 
+/// By then every certificate has been renewed anyhow.
+const LONGEST_HURRY: Duration = Duration::from_hours(7 * 24);
+
 impl Order {
-    const fn applies_to(self, status: MachineStatus) -> bool {
+    /// Whether a machine of this status can be given it.
+    #[must_use]
+    pub const fn applies_to(self, status: MachineStatus) -> bool {
         match self {
             Self::Approve => matches!(status, MachineStatus::Held),
             Self::Suspend => matches!(status, MachineStatus::Active | MachineStatus::Held),
             Self::Resume => matches!(status, MachineStatus::Suspended),
-            Self::Hurry(_) => matches!(status, MachineStatus::Active),
+            Self::Renew { .. } => matches!(status, MachineStatus::Active),
             Self::Remove | Self::ResetRecovery => !status.has_ended(),
         }
     }
@@ -38,7 +53,7 @@ impl Order {
             Self::Approve => "held",
             Self::Suspend => "active or held",
             Self::Resume => "suspended",
-            Self::Hurry(_) => "active",
+            Self::Renew { .. } => "active",
             Self::Remove | Self::ResetRecovery => "active, held or suspended",
         }
     }
@@ -51,7 +66,7 @@ impl Order {
             Self::Resume => "machine.resumed",
             Self::Remove => "machine.removed",
             Self::ResetRecovery => "machine.recovery_reset",
-            Self::Hurry(_) => "machine.hurried",
+            Self::Renew { .. } => "machine.hurried",
         }
     }
 
@@ -125,7 +140,8 @@ fn obey(
             machine.recovery = None;
             machines::put(tx, machine)
         }
-        Order::Hurry(until) => {
+        Order::Renew { within } => {
+            let until = now + within.min(LONGEST_HURRY);
             machine.hurry = Some(Hurry { since: now, until, reason: reason.to_owned() });
             machines::put(tx, machine)
         }

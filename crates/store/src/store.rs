@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use crate::{
     Actor, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
     IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
-    PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial,
-    RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
+    Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked,
+    RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
 };
 
 /// What a command or a query of the book gives.
@@ -65,47 +65,11 @@ pub trait Store: Ledger {
     fn present(&self, serial: Serial, door: Door, now: Timestamp)
     -> BoxFuture<'_, StoreResult<Presentation>>;
 
-    /// Lets held machines renew again.
-    fn approve(
+    /// Carries out an operator's order on every machine meant that it applies to; there must be one.
+    fn order(
         &self,
+        order: Order,
         whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
-
-    /// Suspends machines: no renewal, and their certificates are listed as revoked until they resume.
-    fn suspend(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
-
-    /// Ends a suspension.
-    fn resume(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
-
-    /// Lets machines come back by themselves once more after their certificates have expired.
-    fn reset_recovery(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
-
-    /// Pulls the renewal of machines forward: each of them is to have renewed by `until`.
-    fn hurry(
-        &self,
-        whom: Whom,
-        until: Timestamp,
         reason: String,
         actor: Actor,
         now: Timestamp,
@@ -127,15 +91,6 @@ pub trait Store: Ledger {
         address: String,
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<()>>;
-
-    /// Removes machines for good and revokes their certificates.
-    fn remove_machines(
-        &self,
-        whom: Whom,
-        reason: String,
-        actor: Actor,
-        now: Timestamp,
-    ) -> BoxFuture<'_, StoreResult<Vec<MachineId>>>;
 
     /// Revokes for good. A dry run says what would be.
     fn revoke(

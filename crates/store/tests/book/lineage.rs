@@ -1,7 +1,9 @@
 //! Lineages: confirmed, pending, superseded, older, and what two holders look like.
 
 use countersign_issuance::{LedgerError, LedgerRefusal, OnClone, Registration, Source};
-use countersign_store::{Actor, Book, Cause, Door, LineageState, MachineStatus, Presentation, Store, Whom};
+use countersign_store::{
+    Actor, Book, Cause, Door, LineageState, MachineStatus, Order, Presentation, Store, Whom,
+};
 
 use crate::agent::{Agent, Desk, OPERATOR, renewal, source};
 use crate::house::{HOUR, MINUTE, key, noon, registration, serial};
@@ -170,7 +172,7 @@ pub(crate) async fn a_clone_holds_the_machine_until_it_is_approved(book: &Book) 
     let shown = desk.present(agent.serial, Door::Other).await;
     assert_eq!(shown, Presentation::Current { machine: agent.machine });
     let whom = Whom::Machine(agent.machine);
-    book.approve(whom, "looked at it".into(), OPERATOR, noon()).await.unwrap();
+    book.order(Order::Approve, whom, "looked at it".into(), OPERATOR, noon()).await.unwrap();
     desk.renew(&mut agent).await.unwrap();
 }
 

@@ -1,7 +1,7 @@
 //! The engines against one another: the same commands leave the same book, octet by octet.
 
 use countersign_issuance::{Act, LedgerRefusal, Machines, OnClone, Registration};
-use countersign_store::{Actor, Book, Door, NewInvitation, Store, Target, Whom};
+use countersign_store::{Actor, Book, Door, NewInvitation, Order, Store, Target, Whom};
 use proptest::prelude::*;
 use rcgen::KeyPair;
 
@@ -97,10 +97,10 @@ async fn run(
         Command::Order { order, number } => {
             let (whom, why) = (Whom::Machine(machine_from(*number)), String::new());
             let done = match order {
-                0 => book.suspend(whom, why, actor, now).await,
-                1 => book.approve(whom, why, actor, now).await,
-                2 => book.resume(whom, why, actor, now).await,
-                _ => book.remove_machines(whom, why, actor, now).await,
+                0 => book.order(Order::Suspend, whom, why, actor, now).await,
+                1 => book.order(Order::Approve, whom, why, actor, now).await,
+                2 => book.order(Order::Resume, whom, why, actor, now).await,
+                _ => book.order(Order::Remove, whom, why, actor, now).await,
             };
             format!("{done:?}")
         }

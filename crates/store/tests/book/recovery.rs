@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use countersign_identity::KeyHash;
 use countersign_issuance::{Act, LedgerError, LedgerRefusal, OnClone, Recorded};
-use countersign_store::{Book, Claim, Door, LineageState, MachineStatus, Presentation, Store, Target, Whom};
+use countersign_store::{
+    Book, Claim, Door, LineageState, MachineStatus, Order, Presentation, Store, Target, Whom,
+};
 use rcgen::KeyPair;
 
 use crate::agent::{Agent, Desk, OPERATOR, renewal, source};
@@ -59,7 +61,7 @@ pub(crate) async fn an_expired_machine_comes_back_once_until_an_operator_resets_
     assert_eq!(why_not(&again, &agent, key_hash(&new_key)).await, refused(LedgerRefusal::RecoveryUsed));
     assert_eq!(why_not(&again, &agent, agent.key_hash()).await, refused(LedgerRefusal::Superseded));
     let whom = Whom::Machine(agent.machine);
-    book.reset_recovery(whom, "a broken fan".into(), OPERATOR, again.now).await.unwrap();
+    book.order(Order::ResetRecovery, whom, "a broken fan".into(), OPERATOR, again.now).await.unwrap();
     recover(&again, &agent, key_hash(&new_key), &key(), false).await.unwrap();
 }
 
@@ -112,7 +114,7 @@ pub(crate) async fn a_revoked_suspended_or_unregistered_machine_does_not_come_ba
     desk.revoke(Target::Serial(struck.serial)).await;
     let suspended = desk.enroll(&registration("/suspended")).await;
     let whom = Whom::Machine(suspended.machine);
-    book.suspend(whom, String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Suspend, whom, String::new(), OPERATOR, desk.now).await.unwrap();
     let gone = desk.enroll(&registration("/gone")).await;
     book.remove_registration(gone.registration.id.clone(), OPERATOR, desk.now).await.unwrap();
     let later = desk.at(noon() + 50 * HOUR);
@@ -136,7 +138,7 @@ pub(crate) async fn a_profile_may_want_an_operators_word_before_a_machine_comes_
     assert_eq!(later.machine(&agent).status, MachineStatus::Held);
     assert_eq!(recover(&later, &agent, agent.key_hash(), &key(), true).await.err(), held);
     let whom = Whom::Machine(agent.machine);
-    book.approve(whom, "seen in the rack".into(), OPERATOR, later.now).await.unwrap();
+    book.order(Order::Approve, whom, "seen in the rack".into(), OPERATOR, later.now).await.unwrap();
     recover(&later, &agent, agent.key_hash(), &key(), true).await.unwrap();
     assert_eq!(later.machine(&agent).status, MachineStatus::Active);
 }
@@ -145,7 +147,9 @@ pub(crate) async fn a_hurried_machine_knows_until_when_and_why(book: &Book) {
     let desk = Desk { book, now: noon() };
     let agent = desk.enroll(&registration("/payments")).await;
     let whom = Whom::Identity(agent.registration.id.clone());
-    book.hurry(whom, noon() + 5 * MINUTE, "a leaked key".into(), OPERATOR, noon()).await.unwrap();
+    book.order(Order::Renew { within: 5 * MINUTE }, whom, "a leaked key".into(), OPERATOR, noon())
+        .await
+        .unwrap();
     let hurry = desk.machine(&agent).hurry.unwrap();
     assert_eq!(
         (hurry.since, hurry.until, hurry.reason.as_str()),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use countersign_identity::{Serial, Timestamp};
 use countersign_store::{
-    Book, Cause, MachineStatus, Met, Presentation, Restoration, RevokedSerial, Store, Target, Unbooked, Whom,
-    engine::MemoryEngine,
+    Book, Cause, MachineStatus, Met, Order, Presentation, Restoration, RevokedSerial, Store, Target,
+    Unbooked, Whom, engine::MemoryEngine,
 };
 
 use crate::agent::{Agent, Desk, OPERATOR, source};
@@ -93,7 +93,7 @@ pub(crate) async fn a_lineage_of_the_forgotten_time_waits_for_an_operator(book: 
     after.invite(&agent.registration, 1).await;
     let mut accepted = Agent { machine, ..agent };
     assert!(after.renew(&mut accepted).await.is_err());
-    restored.approve(Whom::Machine(machine), String::new(), OPERATOR, later).await.unwrap();
+    restored.order(Order::Approve, Whom::Machine(machine), String::new(), OPERATOR, later).await.unwrap();
     after.renew(&mut accepted).await.unwrap();
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use countersign_identity::Serial;
 use countersign_issuance::{LedgerError, LedgerRefusal, Machines, Registration};
 use countersign_store::{
-    Book, Cause, Door, MachineFilter, MachineStatus, Presentation, Refusal, Relisted, Store, StoreError,
-    Target, Whom,
+    Book, Cause, Door, MachineFilter, MachineStatus, Order, Presentation, Refusal, Relisted, Store,
+    StoreError, Target, Whom,
 };
 
 use crate::agent::{Agent, Desk, OPERATOR};
@@ -157,14 +157,14 @@ pub(crate) async fn a_suspended_machine_is_listed_until_it_resumes(book: &Book) 
     let gone = revoked_pending(&desk, &mut agent).await;
     let trust = desk.trust();
     let whom = Whom::Machine(agent.machine);
-    book.suspend(whom.clone(), "lost".into(), OPERATOR, noon()).await.unwrap();
+    book.order(Order::Suspend, whom.clone(), "lost".into(), OPERATOR, noon()).await.unwrap();
     assert!(desk.is_listed(agent.serial));
     assert_eq!(desk.trust(), trust + 1);
     assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::MachineSuspended)));
-    let twice = book.suspend(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap_err();
+    let twice = book.order(Order::Suspend, whom.clone(), String::new(), OPERATOR, noon()).await.unwrap_err();
     assert!(matches!(twice, StoreError::Refused(Refusal::WrongStatus { .. })), "{twice}");
 
-    book.resume(whom, "found".into(), OPERATOR, noon()).await.unwrap();
+    book.order(Order::Resume, whom, "found".into(), OPERATOR, noon()).await.unwrap();
     assert!(!desk.is_listed(agent.serial));
     assert!(desk.is_listed(gone), "resuming never un-revokes");
     assert_eq!(desk.trust(), trust + 2);
@@ -175,14 +175,14 @@ pub(crate) async fn a_removed_machine_is_revoked_and_gone_for_good(book: &Book) 
     let desk = Desk { book, now: noon() };
     let mut agent = desk.enroll(&registration("/payments")).await;
     let whom = Whom::Identity(agent.registration.id.clone());
-    let removed = book.remove_machines(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+    let removed = book.order(Order::Remove, whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
     assert_eq!(removed, [agent.machine]);
     assert!(desk.is_listed(agent.serial));
     assert_eq!(desk.renew(&mut agent).await.err(), Some(refused(LedgerRefusal::MachineRemoved)));
-    let back = book.resume(whom, String::new(), OPERATOR, noon()).await.unwrap_err();
+    let back = book.order(Order::Resume, whom, String::new(), OPERATOR, noon()).await.unwrap_err();
     assert!(matches!(back, StoreError::Refused(Refusal::WrongStatus { found: MachineStatus::Removed, .. })));
     let nobody = Whom::Identity(registration("/nobody").id);
-    let none = book.suspend(nobody, String::new(), OPERATOR, noon()).await.unwrap_err();
+    let none = book.order(Order::Suspend, nobody, String::new(), OPERATOR, noon()).await.unwrap_err();
     assert!(matches!(none, StoreError::Refused(Refusal::NoMachineOf { .. })));
 }
 
@@ -209,10 +209,10 @@ pub(crate) async fn whoever_follows_the_list_holds_the_list(book: &Book) {
     known = followed(book, &mut held, known);
     assert_eq!(held, BTreeSet::from([first.serial]));
     let whom = Whom::Machine(second.machine);
-    book.suspend(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+    book.order(Order::Suspend, whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
     known = followed(book, &mut held, known);
     assert_eq!(held, BTreeSet::from([first.serial, second.serial]));
-    book.resume(whom, String::new(), OPERATOR, noon()).await.unwrap();
+    book.order(Order::Resume, whom, String::new(), OPERATOR, noon()).await.unwrap();
     known = followed(book, &mut held, known);
     assert_eq!(held, BTreeSet::from([first.serial]));
     assert_eq!(known, desk.trust());
@@ -228,8 +228,8 @@ pub(crate) async fn whoever_is_far_behind_reads_the_list_anew(book: &Book) {
     desk.revoke(Target::Serial(agent.serial)).await;
     let whom = Whom::Machine(agent.machine);
     for _ in 0..150 {
-        book.suspend(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
-        book.resume(whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+        book.order(Order::Suspend, whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
+        book.order(Order::Resume, whom.clone(), String::new(), OPERATOR, noon()).await.unwrap();
     }
     assert!(book.trust_state(0).unwrap().relisted.is_some());
     book.expire(noon()).await.unwrap();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use countersign_identity::{Lineage, MachineId, Serial, Timestamp};
 use countersign_issuance::{Act, LedgerError, LedgerRefusal, Registration};
 use countersign_store::engine::{Change, Engine, MemoryEngine};
-use countersign_store::{Book, Door, Event, MachineStatus, PermissionUse, Presentation, Store, Target, Whom};
+use countersign_store::{
+    Book, Door, Event, MachineStatus, Order, PermissionUse, Presentation, Store, Target, Whom,
+};
 use rcgen::KeyPair;
 
 use crate::agent::{Agent, Desk, OPERATOR, source};
@@ -114,13 +116,13 @@ pub(crate) async fn workloads_fall_with_their_machine(book: &Book) {
     let fetched = fetch(&desk, host.machine, &api, &key(), None).await.unwrap();
     let whom = Whom::Machine(host.machine);
 
-    book.suspend(whom.clone(), String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Suspend, whom.clone(), String::new(), OPERATOR, desk.now).await.unwrap();
     assert!(desk.is_listed(fetched.serial));
     let suspended = Presentation::NotActive { machine: fetched.machine, status: MachineStatus::Suspended };
     assert_eq!(desk.present(fetched.serial, Door::Other).await, suspended);
     let why = fetch(&desk, host.machine, &api, &key(), Some(&fetched)).await.err();
     assert_eq!(why, refused(LedgerRefusal::MachineSuspended));
-    book.resume(whom, String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Resume, whom, String::new(), OPERATOR, desk.now).await.unwrap();
     assert!(!desk.is_listed(fetched.serial));
 
     let revoked = desk.revoke(Target::Machine(host.machine)).await;
@@ -149,19 +151,23 @@ pub(crate) async fn a_suspended_workload_stays_so_when_its_machine_resumes(book:
     register(&desk, &api).await;
     let fetched = fetch(&desk, host.machine, &api, &key(), None).await.unwrap();
     for id in [fetched.machine, host.machine] {
-        book.suspend(Whom::Machine(id), String::new(), OPERATOR, desk.now).await.unwrap();
+        book.order(Order::Suspend, Whom::Machine(id), String::new(), OPERATOR, desk.now).await.unwrap();
     }
-    book.resume(Whom::Machine(host.machine), String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Resume, Whom::Machine(host.machine), String::new(), OPERATOR, desk.now).await.unwrap();
     assert!(desk.is_listed(fetched.serial));
-    book.resume(Whom::Machine(fetched.machine), String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Resume, Whom::Machine(fetched.machine), String::new(), OPERATOR, desk.now)
+        .await
+        .unwrap();
     assert!(!desk.is_listed(fetched.serial));
 
     for id in [fetched.machine, host.machine] {
-        book.suspend(Whom::Machine(id), String::new(), OPERATOR, desk.now).await.unwrap();
+        book.order(Order::Suspend, Whom::Machine(id), String::new(), OPERATOR, desk.now).await.unwrap();
     }
-    book.resume(Whom::Machine(fetched.machine), String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Resume, Whom::Machine(fetched.machine), String::new(), OPERATOR, desk.now)
+        .await
+        .unwrap();
     assert!(desk.is_listed(fetched.serial), "its machine is suspended still");
-    book.resume(Whom::Machine(host.machine), String::new(), OPERATOR, desk.now).await.unwrap();
+    book.order(Order::Resume, Whom::Machine(host.machine), String::new(), OPERATOR, desk.now).await.unwrap();
     assert!(!desk.is_listed(fetched.serial));
 }
 
