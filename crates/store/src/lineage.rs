@@ -53,6 +53,17 @@ impl Machine {
         }
     }
 
+    /// It is given its next certificate, which nobody has presented yet. With `abandoned` an earlier one has the same key.
+    pub(crate) fn is_given(&mut self, intent: &Intent, abandoned: bool, source: Source) {
+        let step = step_of(intent);
+        self.pending = Some(step);
+        self.abandoned = abandoned;
+        self.not_after = self.not_after.max(step.not_after);
+        self.last_seen = intent.time();
+        self.last_source = source.addr.or(self.last_source);
+        intent.profile().clone_into(&mut self.profile);
+    }
+
     /// Makes a certificate the one presented last.
     pub(crate) fn confirm(&mut self, step: Step, now: Timestamp) {
         self.confirmed = step;

@@ -7,7 +7,7 @@ use countersign_issuance::{Intent, LedgerError, LedgerRefusal, Source};
 use minicbor::{Decode, Encode};
 
 use crate::events::{self, Event};
-use crate::lineage::{refuse_inactive, refuse_used_key, standing_registration, step_of, told};
+use crate::lineage::{refuse_inactive, refuse_used_key, standing_registration, told};
 use crate::machines::{self, Machine, MachineStatus, Step};
 use crate::records::plain;
 use crate::renewal::give_up_pending;
@@ -110,12 +110,7 @@ pub(crate) fn recover(
     if abandoned.is_none() {
         refuse_used_key(tx, intent)?;
     }
-    machine.pending = Some(step_of(intent));
-    machine.abandoned = abandoned.is_some();
-    machine.not_after = machine.not_after.max(intent.validity().not_after());
-    machine.last_seen = now;
-    machine.last_source = claim.source.addr.or(machine.last_source);
-    intent.profile().clone_into(&mut machine.profile);
+    machine.is_given(intent, abandoned.is_some(), claim.source);
     machine.recovery = Some(Recovery { used: Some(now), unconfirmed: true, ..Recovery::default() });
     machines::put(tx, &machine)?;
     issuances::create(tx, intent, Some(id))?;

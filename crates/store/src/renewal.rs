@@ -4,7 +4,7 @@ use countersign_identity::{MachineId, Serial, Timestamp};
 use countersign_issuance::{Intent, LedgerError, LedgerRefusal, Source};
 
 use crate::events::{self, Event};
-use crate::lineage::{LineageState, refuse_inactive, refuse_used_key, standing_registration, step_of, told};
+use crate::lineage::{LineageState, refuse_inactive, refuse_used_key, standing_registration, told};
 use crate::machines::{self, Machine, Step};
 use crate::revocation::{self, Cause};
 use crate::rows::Rows;
@@ -38,12 +38,7 @@ pub(crate) fn renew(
     if abandoned.is_none() {
         refuse_used_key(tx, intent)?;
     }
-    machine.pending = Some(step_of(intent));
-    machine.abandoned = abandoned.is_some();
-    machine.not_after = machine.not_after.max(intent.validity().not_after());
-    machine.last_seen = now;
-    machine.last_source = source.addr.or(machine.last_source);
-    intent.profile().clone_into(&mut machine.profile);
+    machine.is_given(intent, abandoned.is_some(), source);
     machines::put(tx, &machine)?;
     issuances::create(tx, intent, Some(id))?;
     let event = Event::new("machine.renewed", now).machine(id, &machine.spiffe_id);
