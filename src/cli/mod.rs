@@ -20,6 +20,7 @@ mod inspect_as;
 mod invite;
 mod issued;
 mod issuer;
+mod keys;
 mod listing;
 mod machines;
 mod output;
@@ -81,6 +82,7 @@ enum Command {
     Issuer(issuer::IssuerArgs),
     Bundle(bundle::BundleArgs),
     Policy(policy::PolicyArgs),
+    Keys(keys::KeysArgs),
     Events(events::EventsArgs),
     Inspect(inspect::InspectArgs),
     Check(check::CheckArgs),
@@ -131,6 +133,7 @@ fn run(command: Command, out: &Output) -> Result<(), CliError> {
         Command::Issuer(args) => issuer::run(args, out),
         Command::Bundle(args) => bundle::run(args, out),
         Command::Policy(args) => policy::run(args, out),
+        Command::Keys(args) => keys::run(args, out),
         Command::Events(args) => events::run(args, out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Check(args) => check::run(args, out),

@@ -147,6 +147,7 @@ fn permission_for(method: &Method, path: &str) -> Option<&'static str> {
         | paths::ADMIN_POLICY
         | paths::ADMIN_USES
         | paths::ADMIN_TRUST
+        | paths::ADMIN_API_KEYS
             if reads =>
         {
             Some("read")
@@ -154,6 +155,7 @@ fn permission_for(method: &Method, path: &str) -> Option<&'static str> {
         paths::ADMIN_INVITATIONS => Some("invite"),
         paths::ADMIN_REGISTRATIONS | paths::ADMIN_REGISTRATIONS_IMPORT => Some("registrations"),
         paths::ADMIN_MACHINES_ACT | paths::ADMIN_REVOKE => Some("revoke"),
+        paths::ADMIN_API_KEYS | paths::ADMIN_API_KEYS_ROTATE | paths::ADMIN_API_KEYS_REVOKE => Some("keys"),
         paths::ADMIN_POLICY => Some("policy"),
         _ => None,
     }

@@ -46,7 +46,9 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri, request: Reques
 /// Past its rate a source waits; health answers on another listener.
 pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
     let source = request.extensions().get::<Wire>().map(|wire| wire.source.ip());
-    let reads = request.uri().path().starts_with(paths::TRUST);
+    let path = request.uri().path();
+    // A service behind one address asks about the keys of all its callers.
+    let reads = path.starts_with(paths::TRUST) || path == paths::INTROSPECT;
     let admitted =
         source.map(|source| if reads { ca.rates().reader(source) } else { ca.rates().source(source) });
     match admitted {
@@ -92,6 +94,7 @@ fn label(path: &str) -> &'static str {
         paths::RENEWAL => "renewal",
         paths::WORKLOAD => "workload",
         paths::JWT_SVID => "jwt_svid",
+        paths::INTROSPECT => "introspect",
         paths::TRUST_PART => "trust_part",
         other if other.starts_with("/v1/admin/") => "admin",
         _ => "other",

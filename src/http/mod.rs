@@ -1,6 +1,7 @@
 //! The front desk: wire in, service, wire out. The route table fits one screen.
 
 mod admin;
+mod api_keys;
 mod body;
 mod bundle;
 mod caller;
@@ -48,6 +49,8 @@ fn machine_routes() -> Router<Arc<Ca>> {
 fn oauth_routes() -> Router<Arc<Ca>> {
     Router::new()
         .route(paths::TOKEN, post(oauth::token))
+        .route(paths::INTROSPECT, post(oauth::introspect))
+        .route(paths::TOKEN_REVOKE, post(oauth::revoke))
         .route(paths::JWKS, get(oauth::jwks))
         .route(paths::OAUTH_METADATA, get(oauth::metadata))
         .route(paths::OPENID_METADATA, get(oauth::metadata))
@@ -85,6 +88,9 @@ fn admin_routes() -> Router<Arc<Ca>> {
         .route(paths::ADMIN_ISSUERS, get(admin::issuers))
         .route(paths::ADMIN_STATUS, get(admin::status))
         .route(paths::ADMIN_EVENTS, get(admin::events))
+        .route(paths::ADMIN_API_KEYS, get(api_keys::list).post(api_keys::create))
+        .route(paths::ADMIN_API_KEYS_ROTATE, post(api_keys::rotate))
+        .route(paths::ADMIN_API_KEYS_REVOKE, post(api_keys::revoke))
         .route(paths::ADMIN_POLICY, get(admin::policy).post(admin::apply_policy))
         .route(paths::ADMIN_USES, get(admin::uses))
         .route(paths::ADMIN_TRUST, get(trust::file))

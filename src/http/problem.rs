@@ -71,9 +71,12 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         C::RecoveryOver | C::RecoveryUsed | C::RecoveryBarred => StatusCode::FORBIDDEN,
         C::WorkloadForeign | C::WorkloadCertificate => StatusCode::FORBIDDEN,
         C::CertificateUnexpired => StatusCode::CONFLICT,
-        C::NotFound | C::MachineUnknown | C::RegistrationUnknown | C::NothingToRevoke | C::PartUnknown => {
-            StatusCode::NOT_FOUND
-        }
+        C::NotFound
+        | C::MachineUnknown
+        | C::ApiKeyUnknown
+        | C::RegistrationUnknown
+        | C::NothingToRevoke
+        | C::PartUnknown => StatusCode::NOT_FOUND,
         C::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         C::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         C::KeyInUse
@@ -81,12 +84,15 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         | C::RegistrationChanged
         | C::LineageMoved
         | C::RegistrationDiffers
+        | C::ApiKeyEnded
         | C::NameTaken => StatusCode::CONFLICT,
         C::MachineStatus | C::SeveralMachines | C::ReloadRefused | C::IssuerRefused => StatusCode::CONFLICT,
         C::BodyTooLarge | C::CsrTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::RegistrationInvalid | C::NameReserved | C::TrustDomainForeign => StatusCode::UNPROCESSABLE_ENTITY,
-        C::ProfileUnknown | C::UsesNeedMany | C::PolicyInvalid => StatusCode::UNPROCESSABLE_ENTITY,
+        C::ProfileUnknown | C::ApiKeyRefused | C::UsesNeedMany | C::PolicyInvalid => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         C::TooManyPending | C::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         C::Overloaded | C::StoreReadOnly | C::IssuerExpiring | C::TrustUnavailable => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -137,6 +143,7 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::RegistrationGone => "an operator removed or ended the registration of this identity",
         C::StoreReadOnly => "the operator must look at the disk; nothing more is written until a restart",
         C::PermissionDenied => "the policy decides: countersign policy explain SPIFFE-ID names the rules",
+        C::ApiKeyEnded => "make a new one: countersign keys create",
         C::PartUnknown => "read the newest snapshot and the parts it names",
         C::TrustUnavailable => "the operator must look at the CA's log; services go on with what they have",
         C::Overloaded | C::RateLimited => "wait as long as Retry-After says",
@@ -206,6 +213,7 @@ impl From<Refused> for Failure {
             Refused::Reload(why) => Self::new(C::ReloadRefused, why),
             Refused::Issuer(why) => Self::new(C::IssuerRefused, why),
             Refused::OwnGrants { .. } | Refused::NotAllowed { .. } => Self::new(C::PermissionDenied, refused),
+            Refused::ApiKey(why) => Self::new(C::ApiKeyRefused, why),
             Refused::Policy(why) => Self::new(C::PolicyInvalid, why),
             Refused::Lint(_) | Refused::Signer(_) | Refused::File(_) => internal(refused),
         }

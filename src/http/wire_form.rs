@@ -1,11 +1,11 @@
 //! Between the wire's strings and the house's values, both ways.
 
 use countersign_api::admin;
-use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
 use countersign_issuance::Registration;
 use countersign_store::{
-    Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing, Machine, MachineFilter, MachineStatus,
-    Order, PermissionUse, StoredEvent, Target, Whom,
+    ApiKeyFilter, Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing, Machine, MachineFilter,
+    MachineStatus, Order, PermissionUse, StoredEvent, Target, Whom,
 };
 use serde::Deserialize;
 use std::{str::FromStr, time::Duration};
@@ -26,6 +26,8 @@ pub(super) struct ListQuery {
     spiffe_id: Option<String>,
     machine: Option<String>,
     serial: Option<String>,
+    key: Option<String>,
+    service: Option<String>,
     status: Option<String>,
     expiring_within_seconds: Option<u64>,
 }
@@ -53,6 +55,14 @@ impl ListQuery {
 
     pub(super) fn serial(&self) -> Result<Option<Serial>, Failure> {
         optional("serial", self.serial.as_deref(), "a serial in hex")
+    }
+
+    pub(super) fn api_key(&self) -> Result<Option<ApiKeyId>, Failure> {
+        optional("key", self.key.as_deref(), "the id of an API key")
+    }
+
+    pub(super) fn api_key_filter(&self) -> Result<ApiKeyFilter, Failure> {
+        Ok(ApiKeyFilter { identity: self.identity()?, service: self.service.clone() })
     }
 
     pub(super) fn machine_filter(&self) -> Result<MachineFilter, Failure> {
@@ -99,7 +109,10 @@ fn value<T: FromStr>(what: &'static str, text: &str, expected: &str) -> Result<T
 }
 
 /// Like [`value`], with the rule that the text breaks.
-fn explained<T: FromStr<Err: std::fmt::Display>>(what: &'static str, text: &str) -> Result<T, Failure> {
+pub(super) fn explained<T: FromStr<Err: std::fmt::Display>>(
+    what: &'static str,
+    text: &str,
+) -> Result<T, Failure> {
     text.parse().map_err(|error: T::Err| Refused::Malformed { what, why: error.to_string() }.into())
 }
 
@@ -254,11 +267,14 @@ const RENEW_WITHIN: Duration = Duration::from_secs(600);
 
 /// An operator's words. They stand in every event and record of the act, so they are short.
 pub(super) fn reason(text: Option<String>) -> Result<String, Failure> {
-    const LONGEST: usize = 256;
-    let text = text.unwrap_or_default();
-    if text.len() > LONGEST {
+    words("reason", text.unwrap_or_default(), 256)
+}
+
+/// Free words that are kept.
+pub(super) fn words(what: &'static str, text: String, longest: usize) -> Result<String, Failure> {
+    if text.len() > longest {
         let found = format!("{} octets", text.len());
-        return Err(parameter("reason", &found, format!("at most {LONGEST} octets")));
+        return Err(parameter(what, &found, format!("at most {longest} octets")));
     }
     Ok(text)
 }

@@ -9,6 +9,7 @@ use countersign_identity::{Clock, KeyHash, TrustDomain, hex};
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    api_keys::HASHED_UNDER,
     root_hand::{RootActError, RootHand, new_unlock_secret},
     roots::first_roots_document,
 };
@@ -181,13 +182,13 @@ pub(super) fn refuse_occupied(dir: &Path) -> Result<(), BootstrapError> {
     }
 }
 
-/// Makes the keys of access tokens and JWT-SVIDs.
+/// Makes the keys of access tokens, of JWT-SVIDs, and of the hashes of API keys.
 pub(super) fn make_named_keys(
     state: &StateDir,
     unlock: &[u8],
     entropy: &Entropy,
 ) -> Result<(), RootActError> {
-    for name in ["token", "jwt-svid"] {
+    for name in ["token", "jwt-svid", HASHED_UNDER] {
         let key = new_key()?;
         let file = KeyFile::at(state.key(name));
         file.create(key.serialized_der(), unlock, Strength::Generated, entropy)?;

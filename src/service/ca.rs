@@ -13,12 +13,18 @@ use rustls_pki_types::SignatureVerificationAlgorithm;
 use zeroize::Zeroizing;
 
 use super::{
-    KeySet, Metrics, Profiles, RateLimits, StartError, book::open_book, grants::Tally, policy::Compiled,
-    publisher::Published, root_hand::unlock_secret, token_ring::TokenRing,
+    KeySet, Metrics, Profiles, RateLimits, StartError,
+    api_keys::{KeyUses, open_hasher},
+    book::open_book,
+    grants::Tally,
+    policy::Compiled,
+    publisher::Published,
+    root_hand::unlock_secret,
+    token_ring::TokenRing,
 };
 use crate::{
     config::{Config, Limits, StateDir},
-    signer::Entropy,
+    signer::{Entropy, KeyHasher},
 };
 
 /// What comes from outside: time, randomness, and the signatures this build can check.
@@ -56,6 +62,8 @@ pub struct Ca {
     pub(super) applying: tokio::sync::Mutex<()>,
     pub(super) compiled: ArcSwapOption<Compiled>,
     pub(super) grants: Tally,
+    hasher: KeyHasher,
+    pub(super) key_uses: KeyUses,
 }
 
 impl std::fmt::Debug for Ca {
@@ -75,6 +83,7 @@ impl Ca {
         let unlock = unlock_secret(&config.state)?;
         let keys = KeySet::open(&config.state, &config.trust_domain, &unlock, now)?;
         let profiles = Profiles::load(&config.profiles)?;
+        let hasher = open_hasher(&config.state, &unlock, &world.entropy)?;
         let metrics = Arc::new(Metrics::default());
         let book = open_book(&config, &world, Arc::clone(&metrics) as _)?;
         Ok(Self {
@@ -97,6 +106,8 @@ impl Ca {
             applying: tokio::sync::Mutex::new(()),
             compiled: ArcSwapOption::empty(),
             grants: Tally::default(),
+            hasher,
+            key_uses: KeyUses::default(),
             world,
         })
     }
@@ -179,6 +190,10 @@ impl Ca {
 
     pub(super) fn algorithms(&self) -> &'static [&'static dyn SignatureVerificationAlgorithm] {
         self.world.algorithms
+    }
+
+    pub(super) fn hasher(&self) -> &KeyHasher {
+        &self.hasher
     }
 
     pub(super) fn entropy(&self) -> &Entropy {

@@ -30,6 +30,7 @@ impl Ca {
         let now = self.now();
         self.rates().sweep();
         self.close_tallies(now).await;
+        self.write_key_uses().await;
         let steady = self.clock_is_steady();
         self.turn_token_ring(steady)?;
         if !steady {

@@ -1,7 +1,7 @@
 //! Who asks at the authorization server, and how they proved who they are.
 
 use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
-use countersign_store::Presentation;
+use countersign_store::{ApiKeyRecord, Presentation};
 
 use super::{Ca, Ungranted};
 
@@ -33,6 +33,13 @@ pub struct Holder {
 pub(super) enum Proof {
     /// By its certificate, on this connection (RFC 8705 §2).
     Certificate(Holder),
+    /// By an API key (RFC 6749 §2.3.1); perhaps beside a certificate of the same identity.
+    ApiKey {
+        /// The key.
+        key: Box<ApiKeyRecord>,
+        /// What its tokens can be bound to.
+        holder: Option<Holder>,
+    },
 }
 
 /// An identity that proved itself to the authorization server.
@@ -53,6 +60,7 @@ impl Client {
     pub(super) fn method(&self) -> &'static str {
         match self.proof {
             Proof::Certificate(_) => "certificate",
+            Proof::ApiKey { .. } => "api_key",
         }
     }
 
@@ -60,6 +68,15 @@ impl Client {
     pub(super) fn holder(&self) -> Option<&Holder> {
         match &self.proof {
             Proof::Certificate(holder) => Some(holder),
+            Proof::ApiKey { holder, .. } => holder.as_ref(),
+        }
+    }
+
+    /// The API key it came with.
+    pub(super) fn api_key(&self) -> Option<&ApiKeyRecord> {
+        match &self.proof {
+            Proof::ApiKey { key, .. } => Some(key),
+            Proof::Certificate(_) => None,
         }
     }
 }
@@ -72,6 +89,24 @@ impl Ca {
     pub async fn client_by_certificate(&self, shown: &Shown<'_>) -> Result<Client, Ungranted> {
         let holder = self.holder_of(shown).await?;
         Ok(Client { id: shown.spiffe_id.clone(), proof: Proof::Certificate(holder) })
+    }
+
+    /// The client that holds an API key; `named` is what it calls itself. A certificate of the same identity on the same
+    /// connection is what its tokens are bound to.
+    ///
+    /// # Errors
+    /// `invalid_client`, without a reason.
+    pub async fn client_by_secret(
+        &self,
+        named: &str,
+        secret: &str,
+        beside: Option<&Shown<'_>>,
+    ) -> Result<Client, Ungranted> {
+        let holder = match beside {
+            Some(shown) => self.holder_of(shown).await.ok().map(|holder| (shown.spiffe_id, holder)),
+            None => None,
+        };
+        self.client_by_api_key(secret, named, holder)
     }
 
     pub(super) async fn holder_of(&self, shown: &Shown<'_>) -> Result<Holder, Ungranted> {

@@ -1,5 +1,6 @@
 //! The use cases, one file each. Nothing here knows HTTP or the command line.
 
+mod api_keys;
 mod backup;
 mod book;
 mod bootstrap;
@@ -12,6 +13,7 @@ mod enroll;
 pub(crate) mod failpoint;
 mod granted;
 mod grants;
+mod introspect;
 mod invite;
 mod issued;
 mod issuers;
@@ -49,8 +51,10 @@ mod tokens;
 mod trust;
 mod trust_signer;
 mod unpack;
+mod withdrawn_parts;
 mod workloads;
 
+pub use api_keys::ApiKeyWish;
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped};
 pub use ca::{Ca, World};
 pub use chores::life_left_percent;

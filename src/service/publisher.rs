@@ -21,6 +21,7 @@ use super::{
     parts::{Part, Shelf},
     revoked_list::{IssuerIds, RevokedList},
     snapshot::{Content, Snapshot},
+    withdrawn_parts::WithdrawnParts,
 };
 
 /// The policy of a CA that has none: nobody may do anything.
@@ -132,6 +133,7 @@ impl Drop for Waiting {
 #[derive(Debug, Default)]
 pub struct Publisher {
     list: RevokedList,
+    withdrawn: WithdrawnParts,
     /// The trust sequence up to which the list is known.
     known: Option<u64>,
     policy: Option<([u8; 32], Arc<Part>)>,
@@ -222,12 +224,15 @@ impl Publisher {
         if std::mem::replace(&mut self.forgotten, ended) != ended {
             self.list.forget_ended(Timestamp::from_unix(ended));
         }
+        if !self.withdrawn.are_of(state.withdrawn) {
+            self.withdrawn.put(state.withdrawn, &ca.book().withdrawn(ca.now())?);
+        }
         let (issuers, ids) = issuers(&state.issuers, ca.now());
         Ok(Content {
             sequence: state.sequence,
             roots,
             issuers,
-            revoked: self.list.parts(&ids),
+            revoked: [self.list.parts(&ids), self.withdrawn.parts().to_vec()].concat(),
             policy: self.policy_part(state.policy),
             token_keys: Arc::clone(ca.keys().token_ring().published()),
         })

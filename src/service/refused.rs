@@ -91,6 +91,9 @@ pub enum Refused {
     /// The new issuer cannot be taken up.
     #[error("{0}")]
     Issuer(String),
+    /// No such API key is made.
+    #[error("{0}")]
+    ApiKey(String),
     /// The policy text is wrong.
     #[error("{0}")]
     Policy(String),

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::StateDir,
-    signer::{Entropy, FileSigner, KeyFile, Strength, TokenKind, TokenPen, files, new_key},
+    signer::{Algorithms, Entropy, FileSigner, KeyFile, Strength, TokenKind, TokenPen, files, new_key},
 };
 
 /// Shown so long before it signs: a verifier refuses everything when its trust is older than a day, unless its operator
@@ -88,6 +88,17 @@ impl TokenRing {
     pub(super) fn pen(&self, now: Timestamp) -> Option<&TokenPen> {
         let due = self.keys.iter().rev().find(|key| key.from <= now);
         due.or(self.keys.first()).map(|key| &key.pen)
+    }
+
+    /// Whether a key of ours made this signature under its own header.
+    pub(super) fn verifies(
+        &self,
+        algorithms: Algorithms,
+        header: &str,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        self.keys.iter().any(|key| key.pen.verifies(algorithms, header, message, signature))
     }
 
     /// SHA-256 of each public key.

@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_identity::Timestamp;
 use countersign_issuance::{Registration, Source, Tokens};
 use countersign_policy::{Permission, Policy, RESERVED_SERVICE, Standing};
+use countersign_store::ApiKeyRecord;
 use serde::Serialize;
 
 use super::{Ca, Client, Holder, Refused};
@@ -100,6 +101,8 @@ struct Claims<'a> {
     cs_lineage: Option<String>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cs_unbound: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cs_key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -126,13 +129,18 @@ impl Ca {
         let now = self.now();
         let registration = self.registered(client, now)?;
         let holder = bound_to(client, &registration)?;
-        let service = wish.target()?;
+        let key = client.api_key();
+        let service = wish.target(key)?;
         let policy = self.compiled_policy()?;
         let policy = policy.ok_or_else(|| Ungranted::Target("no policy is in force".to_owned()))?;
         let standing = policy.permissions_at(&client.id, service, now);
-        let scope = narrowed(wish, service, &standing, &policy)?;
-        let ends =
-            [client.holder().map(|holder| holder.not_after), standing.valid_until(), registration.until];
+        let scope = narrowed(wish, key, service, &standing, &policy)?;
+        let ends = [
+            client.holder().map(|holder| holder.not_after),
+            standing.valid_until(),
+            registration.until,
+            key.map(|key| key.expires),
+        ];
         let end = ends.into_iter().flatten().fold(now + LIFE, Timestamp::min);
         let expires_in = end.since(now);
         if expires_in.is_zero() {
@@ -151,6 +159,7 @@ impl Ca {
             cnf: holder.map(|holder| Confirmation { thumbprint: URL_SAFE_NO_PAD.encode(holder.thumbprint) }),
             cs_lineage: holder.map(|holder| holder.lineage.to_string()),
             cs_unbound: holder.is_none(),
+            cs_key: key.map(|key| key.id.to_string()),
         };
         let token = self.sign_token(&claims, now).await?;
         self.note_grant(client, service, &scope, source).await?;
@@ -190,6 +199,7 @@ fn bound_to<'a>(client: &'a Client, registration: &Registration) -> Result<Optio
 /// The permissions the token carries: all there are, or those of the asked for that there are.
 fn narrowed(
     wish: &TokenWish,
+    key: Option<&ApiKeyRecord>,
     service: &str,
     standing: &Standing,
     policy: &Policy,
@@ -199,7 +209,9 @@ fn narrowed(
             "{foreign} is no permission at {service}: one token, one service"
         )));
     }
-    let asked = |permission: &&Permission| wish.scope.as_ref().is_none_or(|scope| scope.contains(permission));
+    let of_key = |one: &Permission| key.is_none_or(|key| key.permissions.iter().any(|p| p == one.as_str()));
+    let asked =
+        |one: &&Permission| of_key(one) && wish.scope.as_ref().is_none_or(|scope| scope.contains(one));
     let scope: Vec<_> = standing.permissions().filter(asked).map(Permission::as_str).collect();
     if !scope.is_empty() {
         return Ok(scope.join(" "));
@@ -211,14 +223,18 @@ fn narrowed(
 }
 
 impl TokenWish {
-    /// The one service: named, or that of the permissions.
-    fn target(&self) -> Result<&str, Ungranted> {
+    /// The one service: named, or that of the permissions, or that of the API key.
+    fn target<'a>(&'a self, key: Option<&'a ApiKeyRecord>) -> Result<&'a str, Ungranted> {
         let implied = || self.scope.iter().flatten().next().map(Permission::service);
-        let service = self.service.as_deref().or_else(implied).ok_or_else(|| {
+        let own = key.map(|key| key.service.as_str());
+        let service = self.service.as_deref().or_else(implied).or(own).ok_or_else(|| {
             Ungranted::Target(format!(
                 "for which service: audience=NAME, resource={RESOURCE_PREFIX}NAME, or scope=NAME:ACTION"
             ))
         })?;
+        if let Some(own) = own.filter(|own| *own != service) {
+            return Err(Ungranted::Target(format!("this API key is for {own} and nothing else")));
+        }
         if service == RESERVED_SERVICE {
             return Err(Ungranted::Target(format!("{service} takes certificates only")));
         }

@@ -8,7 +8,7 @@ use countersign_issuance::Signer;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{FileSigner, JwsError, jws};
+use super::{Algorithms, FileSigner, JwsError, es256, jws};
 
 /// `typ` of an access token (RFC 9068 §2.1).
 pub const ACCESS_TOKEN: &str = "at+jwt";
@@ -81,6 +81,13 @@ impl TokenPen {
     #[must_use]
     pub fn key_hash(&self) -> KeyHash {
         KeyHash::from_bytes(Sha256::digest(self.signer.public_key()).into())
+    }
+
+    /// Whether this key made a signature under its own header.
+    #[must_use]
+    pub fn verifies(&self, algorithms: Algorithms, header: &str, message: &[u8], signature: &[u8]) -> bool {
+        let Some(key) = coordinates(self.signer.public_key()) else { return false };
+        header == self.header && es256::verifies(algorithms, key, message, signature)
     }
 
     /// The token with these claims.

@@ -9,6 +9,7 @@
     reason = "tests: a panic says where it broke"
 )]
 
+mod api_keys;
 #[cfg(feature = "failpoints")]
 mod arrows;
 mod bodies;

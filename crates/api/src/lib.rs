@@ -19,6 +19,8 @@
 //! ```
 
 pub mod admin;
+mod api_key;
+mod api_keys;
 mod bundle;
 mod decision;
 mod enrollment;
@@ -30,6 +32,8 @@ mod renewal;
 pub mod trust;
 mod workload;
 
+pub use api_key::{API_KEY_PREFIX, ApiKey, ApiKeyError};
+pub use api_keys::{ApiKeyEntry, ApiKeyMade, ApiKeyRequest, ApiKeyRevokeRequest, ApiKeyRotateRequest};
 pub use bundle::{Bundle, BundleKey, RootsResponse};
 pub use decision::{Decision, DecisionKind, DecisionReport, ReportResponse};
 pub use enrollment::{CertificateResponse, EnrollRequest, RenewRequest};

@@ -65,6 +65,12 @@ pub const ADMIN_MACHINES: &str = "/v1/admin/machines";
 pub const ADMIN_MACHINES_ACT: &str = "/v1/admin/machines/act";
 /// `GET`: certificates issued and not yet expired.
 pub const ADMIN_ISSUED: &str = "/v1/admin/issued";
+/// `GET` lists API keys, `POST` makes one.
+pub const ADMIN_API_KEYS: &str = "/v1/admin/keys";
+/// `POST`: an API key in place of another.
+pub const ADMIN_API_KEYS_ROTATE: &str = "/v1/admin/keys/rotate";
+/// `POST`: the end of an API key.
+pub const ADMIN_API_KEYS_REVOKE: &str = "/v1/admin/keys/revoke";
 /// `POST`: revoke.
 pub const ADMIN_REVOKE: &str = "/v1/admin/revoke";
 /// `GET` lists issuers.

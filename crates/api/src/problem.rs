@@ -178,6 +178,12 @@ codes! {
     SeveralMachines = "several_machines",
     /// An invitation with several uses needs a registration for many machines.
     UsesNeedMany = "uses_need_many",
+    /// No such API key.
+    ApiKeyUnknown = "api_key_unknown",
+    /// The API key is revoked or over.
+    ApiKeyEnded = "api_key_ended",
+    /// No API key like this is made: the identity or its permissions do not allow it.
+    ApiKeyRefused = "api_key_refused",
     /// The policy text is not valid.
     PolicyInvalid = "policy_invalid",
     /// The configuration could not be reloaded.

@@ -21,6 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod api_key_id;
 mod bundle;
 mod clock;
 pub mod duration;
@@ -36,6 +37,7 @@ mod timestamp;
 mod trust_domain;
 mod validity;
 
+pub use api_key_id::{ApiKeyId, ApiKeyIdError};
 pub use bundle::TrustBundle;
 pub use clock::{Clock, ManualClock};
 pub use key_hash::{KeyHash, KeyHashError};

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration, Source};
 use tokio::sync::watch;
 
@@ -13,12 +13,13 @@ use crate::observer::{Health, Observer, Unobserved};
 use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
-    Actor, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation, Invited, Issuance,
-    IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
-    Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked,
-    RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
-    backup, counts, events, expiry, invitations, issuances, keys, lineage, machines, orders, presentation,
-    recovery, registrations, restoration, revocation, revoked_list, standing, trust, uses, workloads,
+    Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation,
+    Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met,
+    NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored,
+    Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError, StoredEvent, Target, TokenId,
+    TrustState, Unbooked, Whom, Withdrawn, api_keys, backup, counts, events, expiry, invitations, issuances,
+    keys, lineage, machines, orders, presentation, recovery, registrations, restoration, revocation,
+    revoked_list, standing, trust, uses, withdrawn, workloads,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -217,6 +218,39 @@ impl Store for Book {
         })
     }
 
+    fn create_api_key(
+        &self,
+        key: ApiKeyRecord,
+        replaces: Option<(ApiKeyId, Timestamp)>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| api_keys::create(tx, &key, replaces, &actor, now)))
+    }
+
+    fn revoke_api_key(
+        &self,
+        id: ApiKeyId,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| api_keys::revoke(tx, id, &reason, &actor, now)))
+    }
+
+    fn note_api_key_uses(&self, uses: Vec<(ApiKeyId, Timestamp)>) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| api_keys::note_uses(tx, &uses)))
+    }
+
+    fn revoke_token(
+        &self,
+        token: RevokedToken,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>> {
+        Box::pin(self.committer.command(move |tx| withdrawn::revoke_token(tx, &token, &actor, now)))
+    }
+
     fn record_issuer(
         &self,
         issuer: IssuerRecord,
@@ -352,6 +386,31 @@ impl Store for Book {
         limit: usize,
     ) -> StoreResult<Listing<Machine>> {
         self.committer.query(|view| machines::list(view, filter, after, limit))
+    }
+
+    fn machine_of(&self, lineage: Lineage) -> StoreResult<Option<Machine>> {
+        self.committer.query(|view| machines::of_lineage(view, lineage))
+    }
+
+    fn api_key(&self, id: ApiKeyId) -> StoreResult<Option<ApiKeyRecord>> {
+        self.committer.query(|view| api_keys::get(view, id))
+    }
+
+    fn api_keys(
+        &self,
+        filter: &ApiKeyFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<ApiKeyRecord>> {
+        self.committer.query(|view| api_keys::list(view, filter, after, limit))
+    }
+
+    fn is_token_revoked(&self, id: &TokenId, expires: Timestamp) -> StoreResult<bool> {
+        self.committer.query(|view| withdrawn::is_revoked(view, id, expires))
+    }
+
+    fn withdrawn(&self, now: Timestamp) -> StoreResult<Withdrawn> {
+        self.committer.query(|view| withdrawn::at(view, now))
     }
 
     fn issuance(&self, serial: Serial) -> StoreResult<Option<IssuedCertificate>> {

@@ -1,6 +1,6 @@
 //! Why the book did not do or show what it was asked.
 
-use countersign_identity::{MachineId, SpiffeId};
+use countersign_identity::{ApiKeyId, MachineId, SpiffeId};
 use countersign_issuance::{Difference, LedgerError};
 use thiserror::Error;
 
@@ -165,6 +165,18 @@ pub enum Refusal {
         /// What was named, in words.
         what: String,
     },
+    /// No such API key.
+    #[error("no API key {id} is known")]
+    ApiKeyUnknown {
+        /// The id asked for.
+        id: ApiKeyId,
+    },
+    /// The API key is revoked or over.
+    #[error("the API key {id} has ended, make a new one with `countersign keys create`")]
+    ApiKeyEnded {
+        /// The key.
+        id: ApiKeyId,
+    },
     /// A roots document must follow the newest one.
     #[error("roots document {found} does not follow version {newest}")]
     RootsOutOfOrder {
@@ -187,6 +199,8 @@ impl Refusal {
             Self::MachineUnknown { .. } | Self::NoMachineOf { .. } => "machine_unknown",
             Self::WrongStatus { .. } => "machine_status",
             Self::NothingToRevoke { .. } => "nothing_to_revoke",
+            Self::ApiKeyUnknown { .. } => "api_key_unknown",
+            Self::ApiKeyEnded { .. } => "api_key_ended",
             Self::RootsOutOfOrder { .. } => "roots_out_of_order",
         }
     }

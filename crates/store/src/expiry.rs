@@ -10,7 +10,7 @@ use crate::issuances;
 use crate::machines::{self, Machine};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{StoreError, invitations, keys, revoked_list, uses};
+use crate::{StoreError, api_keys, invitations, keys, revoked_list, uses, withdrawn};
 
 /// Rows that leave in one command at most, so that it does not hold up the others.
 const SHARE: usize = 1024;
@@ -48,7 +48,12 @@ pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired
     let (machines, swept) = sweep(tx, now)?;
     let uses_swept = uses::sweep(tx, now, SHARE)?;
     let lines = revoked_list::forget_ended(tx, now, SHARE)?.max(revoked_list::forget_changes(tx, SHARE)?);
-    let more = lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept || !uses_swept;
+    let tokens = withdrawn::forget(tx, now, SHARE)?;
+    let ended = api_keys::forget(tx, now, SHARE)?;
+    let warned = api_keys::warn(tx, now, SHARE)?;
+    let more = [tokens, ended, warned].contains(&SHARE);
+    let more =
+        more || lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept || !uses_swept;
     Ok((Expired { issuances, invitations: invitations.len(), machines }, more))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Rows that end with their certificates carry the hour of `notAfter` in front, so that expiry removes whole ranges.
 
-use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
 
 use crate::engine::Key;
 
@@ -49,6 +49,13 @@ pub(crate) const CHILDREN_CHANGED: u8 = b'h';
 /// When an identity last used a permission, as verifiers report it.
 pub(crate) const USE: u8 = b'U';
 
+/// API keys by id.
+pub(crate) const API_KEY: u8 = b'A';
+/// API keys by the hour of their end and id.
+pub(crate) const API_KEY_END: u8 = b'a';
+/// Revoked access tokens by the hour of their end and id.
+pub(crate) const DEAD_TOKEN: u8 = b'D';
+
 /// Rows of which there is one.
 pub(crate) const HOUSEKEEPING: u8 = b'X';
 /// The version of this layout.
@@ -69,6 +76,9 @@ pub(crate) const CHILDREN: &[u8] = b"Xchildren";
 pub(crate) const USE_SWEEP: &[u8] = b"Xuses";
 /// Up to which trust sequence the changes of the list have left.
 pub(crate) const RELISTED_FROM: &[u8] = b"Xrelisted";
+
+/// How often the list of revoked API keys and tokens has changed.
+pub(crate) const WITHDRAWN: &[u8] = b"Xwithdrawn";
 
 /// Behind all keys of the book.
 pub(crate) const END: &[u8] = &[0x80];
@@ -138,7 +148,19 @@ pub(crate) fn revoked(not_after: Timestamp, serial: Serial) -> Key {
     key(REVOKED, &[&hour(not_after), serial.as_bytes()])
 }
 
-/// The first key of the partition `at` falls in: `kind` is [`ENDING`] or [`REVOKED`].
+pub(crate) fn api_key(id: ApiKeyId) -> Key {
+    key(API_KEY, &[id.as_bytes()])
+}
+
+pub(crate) fn api_key_end(expires: Timestamp, id: ApiKeyId) -> Key {
+    key(API_KEY_END, &[&hour(expires), id.as_bytes()])
+}
+
+pub(crate) fn dead_token(expires: Timestamp, id: &[u8; 16]) -> Key {
+    key(DEAD_TOKEN, &[&hour(expires), id])
+}
+
+/// The first key of the partition `at` falls in, of a kind whose keys begin with an hour.
 pub(crate) fn partition(kind: u8, at: Timestamp) -> Key {
     key(kind, &[&hour(at)])
 }

@@ -37,6 +37,7 @@
 //! ```
 
 mod actor;
+mod api_keys;
 mod backup;
 mod book;
 mod committer;
@@ -72,9 +73,11 @@ mod store;
 mod transaction;
 mod trust;
 mod uses;
+mod withdrawn;
 mod workloads;
 
 pub use actor::Actor;
+pub use api_keys::{ApiKeyFilter, ApiKeyRecord};
 pub use book::{Book, Entropy, Options};
 pub use counts::Counts;
 pub use cursor::{Cursor, Listing};
@@ -97,3 +100,4 @@ pub use standing::{Pending, Standing};
 pub use store::{Store, StoreResult};
 pub use trust::{IssuerRecord, IssuerState, PolicyRecord, RootsDocument, TrustState};
 pub use uses::PermissionUse;
+pub use withdrawn::{RevokedToken, TokenId, Withdrawn};

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use countersign_issuance::{Machines, Registration, Tokens};
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
@@ -146,6 +146,16 @@ impl Plain for Lineage {
 }
 
 impl Plain for MachineId {
+    fn put<W: Write>(&self, e: &mut Encoder<W>) -> Result<(), EncodeError<W::Error>> {
+        e.bytes(self.as_bytes())?.ok()
+    }
+
+    fn take(d: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        octets(d).map(Self::from_random)
+    }
+}
+
+impl Plain for ApiKeyId {
     fn put<W: Write>(&self, e: &mut Encoder<W>) -> Result<(), EncodeError<W::Error>> {
         e.bytes(self.as_bytes())?.ok()
     }

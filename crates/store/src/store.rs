@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use countersign_identity::{KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
+use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
 use countersign_issuance::{BoxFuture, Ledger, LedgerError, Registration, Source};
 use tokio::sync::watch;
 
 use crate::{
-    Actor, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported, Invitation, Invited, Issuance,
-    IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met, NewInvitation,
-    Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored, Revoked,
-    RevokedSerial, RootsDocument, Standing, StoreError, StoredEvent, Target, TrustState, Unbooked, Whom,
+    Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported,
+    Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine,
+    MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
+    Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError,
+    StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn,
 };
 
 /// What a command or a query of the book gives.
@@ -101,6 +102,37 @@ pub trait Store: Ledger {
         actor: Actor,
         now: Timestamp,
     ) -> BoxFuture<'_, StoreResult<Revoked>>;
+
+    // ---- API keys and access tokens
+
+    /// Writes a new API key. If it replaces another, that one ends at the given moment at the latest.
+    fn create_api_key(
+        &self,
+        key: ApiKeyRecord,
+        replaces: Option<(ApiKeyId, Timestamp)>,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Revokes an API key for good.
+    fn revoke_api_key(
+        &self,
+        id: ApiKeyId,
+        reason: String,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Remembers when API keys were used, to the hour.
+    fn note_api_key_uses(&self, uses: Vec<(ApiKeyId, Timestamp)>) -> BoxFuture<'_, StoreResult<()>>;
+
+    /// Revokes one access token until its end.
+    fn revoke_token(
+        &self,
+        token: RevokedToken,
+        actor: Actor,
+        now: Timestamp,
+    ) -> BoxFuture<'_, StoreResult<()>>;
 
     // ---- trust, events, upkeep
 
@@ -206,6 +238,26 @@ pub trait Store: Ledger {
         after: Option<&Cursor>,
         limit: usize,
     ) -> StoreResult<Listing<Machine>>;
+
+    /// The machine of a lineage.
+    fn machine_of(&self, lineage: Lineage) -> StoreResult<Option<Machine>>;
+
+    /// An API key.
+    fn api_key(&self, id: ApiKeyId) -> StoreResult<Option<ApiKeyRecord>>;
+
+    /// API keys in the order of their ids.
+    fn api_keys(
+        &self,
+        filter: &ApiKeyFilter,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> StoreResult<Listing<ApiKeyRecord>>;
+
+    /// Whether an access token with this id and end was revoked.
+    fn is_token_revoked(&self, id: &TokenId, expires: Timestamp) -> StoreResult<bool>;
+
+    /// The API keys and access tokens that verifiers must refuse at `now`.
+    fn withdrawn(&self, now: Timestamp) -> StoreResult<Withdrawn>;
 
     /// An issuance with its bytes.
     fn issuance(&self, serial: Serial) -> StoreResult<Option<IssuedCertificate>>;

@@ -12,7 +12,7 @@ use crate::records::{Record, plain};
 use crate::revoked_list::{self, Relisted};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
-use crate::{Actor, Refusal, StoreError, keys};
+use crate::{Actor, Refusal, StoreError, keys, withdrawn};
 
 /// Whether an issuer signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -89,6 +89,8 @@ pub struct TrustState {
     pub issuers: Vec<IssuerRecord>,
     /// The policy that applies.
     pub policy: Option<PolicyRecord>,
+    /// How often the list of revoked API keys and tokens has changed; [`Store::withdrawn`](crate::Store::withdrawn) reads it.
+    pub withdrawn: u64,
     /// What happened to the list of revoked serials behind the sequence that the caller knows, in its order; `None` if
     /// that has partly left: then the list must be read anew, by [`Store::revoked`](crate::Store::revoked).
     pub relisted: Option<Vec<Relisted>>,
@@ -100,6 +102,7 @@ pub(crate) fn state(rows: &impl Rows, known: u64) -> Result<TrustState, StoreErr
         sequence: sequence(rows)?,
         issuers: issuers(rows)?,
         policy: current_policy(rows)?,
+        withdrawn: withdrawn::version(rows)?,
         relisted: revoked_list::changes(rows, known)?,
     })
 }

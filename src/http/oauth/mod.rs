@@ -4,7 +4,9 @@ mod authenticate;
 mod discovery;
 mod fault;
 mod form;
+mod introspect;
 mod token;
 
 pub(super) use discovery::{jwks, metadata};
+pub(super) use introspect::{introspect, revoke};
 pub(super) use token::token;

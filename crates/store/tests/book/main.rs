@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on may panic")]
 
 mod agent;
+mod api_keys;
 mod enrollment;
 mod faults;
 mod house;
@@ -64,6 +65,14 @@ macro_rules! conformance {
 }
 
 conformance! {
+    api_keys:
+        a_key_is_found_by_its_id_and_listed_by_whom_and_where
+        a_revoked_key_is_withdrawn_until_its_end
+        a_key_that_is_replaced_ends_early_and_names_its_successor
+        a_key_is_told_of_three_times_before_its_end_and_leaves_long_after
+        the_last_use_of_a_key_is_known_to_the_hour
+        a_revoked_token_is_withdrawn_until_its_end_and_then_forgotten
+    ;
     enrollment:
         an_enrolled_machine_stands_with_all_that_a_door_must_know
         one_invitation_redeemed_by_two_keys_at_once_succeeds_once
