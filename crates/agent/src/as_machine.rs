@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_identity::Clock;
+#[cfg(feature = "workload-api")]
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,10 +35,12 @@ impl AsMachine {
         enrolled(&self.dir)
     }
 
+    #[cfg(feature = "workload-api")]
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
 
+    #[cfg(feature = "workload-api")]
     pub(crate) async fn post<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         path: &str,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::durable;
 use crate::error::AgentError;
+use crate::schedule::State;
 
 const FILE: &str = "status.json";
 
@@ -18,6 +19,8 @@ pub enum Action {
     Enroll,
     /// Renewing the certificate.
     Renew,
+    /// Coming back after expiry.
+    Recover,
     /// Running the reload command.
     Reload,
 }
@@ -28,6 +31,7 @@ impl Action {
         match self {
             Self::Enroll => "enroll",
             Self::Renew => "renew",
+            Self::Recover => "recover",
             Self::Reload => "reload",
         }
     }
@@ -77,6 +81,19 @@ pub struct Record {
     /// reloading is noticed by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reloaded: Option<String>,
+    /// What a running agent last planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+}
+
+/// How things stood for a running agent, and what it meant to do next.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Plan {
+    /// How things stood.
+    pub state: State,
+    /// When the next attempt was planned, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<String>,
 }
 
 impl Record {
@@ -91,7 +108,7 @@ impl Record {
         let attempt = Attempt::ended(action, at, end);
         match end {
             Ok(_) if action != Action::Reload => self.refusal = None,
-            Err(error) if action == Action::Renew && error.is_lasting() => {
+            Err(error) if matches!(action, Action::Renew | Action::Recover) && error.is_lasting() => {
                 self.refusal = Some(attempt.clone())
             }
             _ => {}
@@ -126,7 +143,8 @@ mod tests {
         assert_eq!(Record::read(dir.path()).unwrap(), Record::default());
         let end: Result<(), _> = Err(AgentError::refused("no").with_hint("ask"));
         let attempt = Attempt::ended(Action::Renew, Timestamp::from_unix(0), &end);
-        let record = Record { last_attempt: Some(attempt), refusal: None, reloaded: Some("ab".into()) };
+        let record =
+            Record { last_attempt: Some(attempt), refusal: None, reloaded: Some("ab".into()), plan: None };
         record.write(dir.path()).unwrap();
         assert_eq!(Record::read(dir.path()).unwrap(), record);
         assert!(!record.wants_reload("ab".parse().unwrap()));

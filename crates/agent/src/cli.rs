@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
-use countersign_api::Invitation;
+use countersign_api::{Invitation, ProblemCode};
 use countersign_identity::Clock as _;
 use countersign_verifier::SystemClock;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +23,7 @@ use crate::error::AgentError;
 use crate::identity::Identity;
 use crate::output;
 use crate::reload::reload;
-use crate::renew::{RenewOptions, renew};
+use crate::renew::{RenewOptions, recover, renew};
 use crate::run::{Agent, Order};
 use crate::stages;
 use crate::status::{State, Status, from_now};
@@ -45,7 +45,7 @@ enum Command {
     /// Does nothing if this invitation was redeemed into DIR already and its identity is still valid. Gives up within 10 s; running it again goes
     /// on where it stopped.
     Enroll(EnrollArgs),
-    /// Get the next certificate now, for a new key.
+    /// Get the next certificate now, for a new key; also after expiry, for as long as the CA allows it.
     Renew(Place),
     /// Keep the identity valid: renew in time, run the reload command. SIGHUP renews now, SIGTERM ends.
     Run(Place),
@@ -173,8 +173,18 @@ async fn renew_command(config: &Config) -> Result<ExitCode, AgentError> {
     log_to_stderr("warn");
     let dir = Dir::at(&config.dir);
     let options = RenewOptions::default().addresses(&config.ca).stages(stages::of_program());
-    let identity = renew(&dir, &options).await?;
-    show("renewed", &identity, &config.dir);
+    let identity = match renew(&dir, &options).await {
+        Err(error) if error.code() == Some(ProblemCode::CertificateExpired) => {
+            let identity = recover(&dir, &options).await?;
+            show("recovered", &identity, &config.dir);
+            identity
+        }
+        end => {
+            let identity = end?;
+            show("renewed", &identity, &config.dir);
+            identity
+        }
+    };
     if !config.reload.is_empty() {
         reload(&dir, &config.reload, identity.serial(), &SystemClock).await?;
     }

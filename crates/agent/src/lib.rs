@@ -27,7 +27,6 @@
 //! ```
 
 mod answer;
-#[cfg(feature = "workload-api")]
 mod as_machine;
 mod attempt;
 #[cfg(feature = "workload-api")]
@@ -64,14 +63,14 @@ mod socket;
 mod stages;
 pub mod status;
 
-pub use attempt::{Action, Attempt, Record};
+pub use attempt::{Action, Attempt, Plan, Record};
 pub use dir::Dir;
 pub use endpoint::{Endpoint, EndpointError};
 pub use enroll::{EnrollOptions, Enrolled, enroll, enroll_or_keep};
 pub use error::{AgentError, ErrorKind};
 pub use identity::{Identity, Pin, Window};
 pub use reload::reload;
-pub use renew::{RenewOptions, renew};
+pub use renew::{RenewOptions, recover, renew};
 #[cfg(feature = "workload-api")]
-pub use socket::WorkloadApi;
+pub use socket::{WorkloadApi, soften};
 pub use stages::{Interrupted, Stage, Stages, Uninterrupted, UnknownStage};

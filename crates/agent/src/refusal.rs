@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
 use crate::identity::Pin;
+use crate::schedule::Failure;
 
 /// Clocks this close are as good as equal: certificates are backdated by a minute.
 const CLOSE: Duration = Duration::from_secs(60);
@@ -123,6 +124,15 @@ pub(crate) const fn is_lasting(code: ProblemCode) -> bool {
             | ProblemCode::KeyKindRefused
             | ProblemCode::TrustDomainForeign
     )
+}
+
+/// What a lasting refusal means for the next attempt.
+pub(crate) const fn failure(code: ProblemCode) -> Failure {
+    match code {
+        ProblemCode::CertificateExpired => Failure::Expired,
+        ProblemCode::MachineHeld | ProblemCode::MachineSuspended => Failure::Suspended,
+        _ => Failure::Refused,
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Renewal: the certificate proves who asks for the next one.
+//! Renewal and recovery: the certificate, valid or expired, proves who asks for the next one.
 
 use std::sync::Arc;
 
@@ -64,14 +64,32 @@ impl RenewOptions {
 /// # Errors
 /// Refused by the CA or on our own judgement of it; unreachable; or something on this machine in the way.
 pub async fn renew(dir: &Dir, options: &RenewOptions) -> Result<Identity, AgentError> {
+    obtain(dir, options, Action::Renew, paths::RENEW).await
+}
+
+/// Comes back after expiry: the same as [`renew`] over the expired certificate, where the CA allows it for a while, and
+/// once.
+///
+/// # Errors
+/// As [`renew`].
+pub async fn recover(dir: &Dir, options: &RenewOptions) -> Result<Identity, AgentError> {
+    obtain(dir, options, Action::Recover, paths::RECOVER).await
+}
+
+async fn obtain(
+    dir: &Dir,
+    options: &RenewOptions,
+    action: Action,
+    path: &str,
+) -> Result<Identity, AgentError> {
     // Looked at before the lock is taken, which would make the directory.
     dir.relink()?;
     enrolled(dir)?;
     let held = dir.hold()?;
     // And after: somebody else may have renewed in between.
     let before = enrolled(dir)?;
-    let end = next(&held, &before, options).await;
-    held.note(|record| record.ended(Action::Renew, options.clock.now(), &end));
+    let end = next(&held, &before, options, path).await;
+    held.note(|record| record.ended(action, options.clock.now(), &end));
     end
 }
 
@@ -82,7 +100,12 @@ pub(crate) fn enrolled(dir: &Dir) -> Result<Identity, AgentError> {
     })
 }
 
-async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Result<Identity, AgentError> {
+async fn next(
+    held: &Held<'_>,
+    before: &Identity,
+    options: &RenewOptions,
+    path: &str,
+) -> Result<Identity, AgentError> {
     let stages = &*options.stages;
     held.prepare()?;
     let purpose = Purpose::Renew(before.serial());
@@ -95,7 +118,8 @@ async fn next(held: &Held<'_>, before: &Identity, options: &RenewOptions) -> Res
     })?;
     let clock = Arc::clone(&options.clock);
     let contact = Contact { route, pin: before.pin(), own: Some(own), clock, stages };
-    let answer = contact.post(paths::RENEW, &RenewRequest { csr: key.csr()? }).await;
+    // A request to recover has the same form.
+    let answer = contact.post(path, &RenewRequest { csr: key.csr()? }).await;
     let answer = match answer {
         Err(error) if error.code() == Some(ProblemCode::KeyInUse) => {
             // This key will never be certified; the next attempt makes another.

@@ -3,20 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_api::{RenewalWindow, paths};
 use countersign_identity::{Clock, Timestamp, ValidityState, duration};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep;
 
+use crate::as_machine::AsMachine;
+use crate::attempt::Plan;
 use crate::config::Config;
 use crate::dir::Dir;
 use crate::error::AgentError;
-use crate::identity::Identity;
+use crate::identity::{Identity, Window};
 use crate::reload::reload;
-use crate::renew::{RenewOptions, enrolled, renew};
+use crate::renew::{RenewOptions, enrolled, recover, renew};
 use crate::route::Route;
-use crate::schedule::{Action, Event, Lease, Schedule};
+use crate::schedule::{Action, Event, Failure, Lease, Schedule, State};
 use crate::serving::Serving;
 use crate::stages::{Stages, Uninterrupted};
 
@@ -30,6 +33,23 @@ pub enum Order {
     RenewNow,
     /// End (SIGTERM).
     Stop,
+}
+
+/// How a piece of work ended.
+enum Done {
+    Waited,
+    Asked(Event),
+    Renewed(Box<Identity>),
+    Failed(AgentError),
+}
+
+impl Done {
+    fn of(end: Result<Identity, AgentError>) -> Self {
+        match end {
+            Ok(identity) => Self::Renewed(Box::new(identity)),
+            Err(error) => Self::Failed(error),
+        }
+    }
 }
 
 /// Keeps one identity.
@@ -68,18 +88,19 @@ impl Agent {
         let _only_one = self.dir.hold_for_run()?;
         // Whatever serves processes ends with this function.
         let serving = Serving::begin(&self.config, &self.dir, self.route.clone(), &self.clock)?;
-        let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng()));
+        let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng())).asking();
         let mut event = Event::Loaded(Lease::from(&identity));
         let mut failure: Option<AgentError> = None;
         let mut reload_after = self.clock.now();
         tracing::info!(spiffe_id = %identity.spiffe_id(), dir = %self.dir.path().display(), "keeping");
         loop {
-            let action = schedule.on(event, self.clock.now());
+            let (state, action) = schedule.on(event, self.clock.now());
             if matches!(event, Event::Loaded(_) | Event::Renewed(_)) {
                 serving.machine_is(&identity);
             }
-            if !matches!(event, Event::Tick) {
+            if !matches!(event, Event::Tick | Event::WindowUnknown) {
                 self.tell(&identity, failure.take(), schedule.next_attempt());
+                self.note(state, schedule.next_attempt());
             }
             let end = tokio::select! {
                 order = orders.recv() => match order {
@@ -89,48 +110,80 @@ impl Agent {
                         event = Event::RenewNow;
                         continue;
                     }
-                    Some(Order::Stop) | None => return Ok(()),
+                    Some(Order::Stop) | None => {
+                        serving.end().await;
+                        return Ok(());
+                    }
                 },
                 end = self.work(action, &identity, &mut reload_after) => end,
             };
             event = match end {
-                None => self.look(&mut identity),
-                Some(Ok(next)) => {
-                    identity = next;
+                Done::Waited => self.look(&mut identity),
+                Done::Asked(event) => event,
+                Done::Renewed(next) => {
+                    identity = *next;
                     Event::Renewed(Lease::from(&identity))
                 }
-                Some(Err(error)) => {
-                    let (lasting, retry_after) = (error.is_lasting(), error.retry_after());
+                Done::Failed(error) => {
+                    let event =
+                        Event::Failed { failure: Failure::from(&error), retry_after: error.retry_after() };
                     failure = Some(error);
-                    Event::Failed { lasting, retry_after }
+                    event
                 }
             };
         }
     }
 
-    /// Does what the schedule said; `None` after a wait.
-    async fn work(
-        &self,
-        action: Action,
-        identity: &Identity,
-        reload_after: &mut Timestamp,
-    ) -> Option<Result<Identity, AgentError>> {
+    /// Does what the schedule said.
+    async fn work(&self, action: Action, identity: &Identity, reload_after: &mut Timestamp) -> Done {
         self.reload_if_due(identity, reload_after).await;
+        let options = || {
+            RenewOptions::default()
+                .route(self.route.clone())
+                .clock(Arc::clone(&self.clock))
+                .stages(Arc::clone(&self.stages))
+        };
         match action {
-            Action::Renew => Some(self.renew().await),
+            Action::Renew => Done::of(renew(&self.dir, &options()).await),
+            Action::Recover => Done::of(recover(&self.dir, &options()).await),
+            Action::AskWindow => Done::Asked(self.ask_window(identity).await),
             Action::Wait(pause) => {
                 sleep(pause).await;
-                None
+                Done::Waited
             }
         }
     }
 
-    async fn renew(&self) -> Result<Identity, AgentError> {
-        let options = RenewOptions::default()
-            .route(self.route.clone())
-            .clock(Arc::clone(&self.clock))
-            .stages(Arc::clone(&self.stages));
-        renew(&self.dir, &options).await
+    /// The window as the CA sees it now: it may have been pulled forward.
+    async fn ask_window(&self, identity: &Identity) -> Event {
+        let machine = AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&self.clock));
+        let told = match machine.get::<RenewalWindow>(paths::RENEWAL, Duration::ZERO).await {
+            Ok(answer) => answer.body,
+            Err(error) => {
+                tracing::debug!("the CA did not tell its renewal window: {error}");
+                return Event::WindowUnknown;
+            }
+        };
+        let (Ok(after), Ok(before)) = (told.renew_after.parse(), told.renew_before.parse()) else {
+            tracing::warn!(?told, "the CA's renewal window is not understood");
+            return Event::WindowUnknown;
+        };
+        let window = Window { after, before };
+        if window != identity.window() {
+            let reason = told.reason.as_deref().unwrap_or("no reason given");
+            tracing::info!(%after, %before, reason, "the CA moved the renewal window");
+        }
+        Event::Window { window, ask_again: Duration::from_secs(told.ask_again) }
+    }
+
+    /// Writes down what is planned, for `status`.
+    fn note(&self, state: State, next: Option<Timestamp>) {
+        let plan = Plan { state, next_attempt: next.map(|next| next.to_string()) };
+        match self.dir.hold() {
+            Ok(held) => held.note(|record| record.plan = Some(plan)),
+            // Somebody renews by hand at this moment; the next event is written down again.
+            Err(error) => tracing::debug!(%error, "the plan could not be written down"),
+        }
     }
 
     /// Whether somebody else, `renew` or `enroll`, has published in the meantime.

@@ -1,9 +1,11 @@
-//! When to renew: a machine without clock, network or randomness of its own.
+//! When to renew, when to ask the CA for its window, when to come back after expiry: a machine without clock, network or
+//! randomness of its own.
 //!
-//! It is told what happened and what time it is, and answers what to do. A year of renewals runs in milliseconds.
+//! It is told what happened and what time it is, and answers how things stand and what to do. A year of renewals runs in
+//! milliseconds.
 //!
 //! ```
-//! use countersign_agent::schedule::{Action, Event, Lease, Schedule};
+//! use countersign_agent::schedule::{Action, Event, Lease, Schedule, State};
 //! use countersign_agent::Window;
 //! use countersign_identity::{Timestamp, Validity};
 //! use rand::{SeedableRng as _, rngs::StdRng};
@@ -16,8 +18,9 @@
 //!     window: Window { after: minutes(20), before: minutes(30) },
 //! };
 //! let mut schedule = Schedule::new(StdRng::seed_from_u64(1));
-//! assert!(matches!(schedule.on(Event::Loaded(lease), start), Action::Wait(_)));
-//! assert_eq!(schedule.on(Event::Tick, minutes(30)), Action::Renew);
+//! assert!(matches!(schedule.on(Event::Loaded(lease), start), (State::Fresh, Action::Wait(_))));
+//! assert_eq!(schedule.on(Event::Tick, minutes(30)), (State::Renewing, Action::Renew));
+//! assert_eq!(schedule.on(Event::Tick, minutes(61)), (State::Expired, Action::Recover));
 //! # Ok::<(), countersign_identity::ValidityError>(())
 //! ```
 
@@ -25,7 +28,9 @@ use std::time::Duration;
 
 use countersign_identity::{Timestamp, Validity};
 use rand::{Rng, RngExt as _};
+use serde::{Deserialize, Serialize};
 
+use crate::error::AgentError;
 use crate::identity::{Identity, Window};
 
 /// The longest sleep. The wall clock may jump (a suspended laptop, a corrected clock), so it is read this often.
@@ -41,6 +46,10 @@ const LASTING: Duration = Duration::from_secs(600);
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 /// Renewals that are late at the start are spread over this: a whole rack may have come back at once.
 const LATE_START: Duration = Duration::from_secs(5);
+/// The CA is asked for its window no more often, whatever it says.
+const ASK_OFTEN: Duration = Duration::from_secs(30);
+/// And no less often, so that a window that is pulled forward is heard of the same day.
+const ASK_RARELY: Duration = Duration::from_secs(6 * 3600);
 
 /// The times of a certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,6 +66,28 @@ impl From<&Identity> for Lease {
     }
 }
 
+/// How an attempt failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// The CA is away or busy, or something on this machine is in the way: the next attempt may succeed.
+    Passing,
+    /// By the CA's clock the certificate has expired.
+    Expired,
+    /// The CA refused for good: only an operator can change that.
+    Refused,
+    /// An operator suspended the machine or has yet to approve it, and may resume it.
+    Suspended,
+}
+
+impl From<&AgentError> for Failure {
+    fn from(error: &AgentError) -> Self {
+        match error.code() {
+            Some(code) if error.is_lasting() => crate::refusal::failure(code),
+            _ => Self::Passing,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Event {
@@ -66,15 +97,44 @@ pub enum Event {
     Tick,
     /// An operator wants a renewal now.
     RenewNow,
-    /// The renewal succeeded.
+    /// The renewal or recovery succeeded.
     Renewed(Lease),
-    /// The renewal failed.
+    /// The CA told its window.
+    Window {
+        /// The window as it stands.
+        window: Window,
+        /// When to ask again.
+        ask_again: Duration,
+    },
+    /// The CA did not tell its window.
+    WindowUnknown,
+    /// The renewal or recovery failed.
     Failed {
-        /// The CA refused for good: only an operator can change that.
-        lasting: bool,
+        /// How.
+        failure: Failure,
         /// How long the CA asked to be left alone.
         retry_after: Option<Duration>,
     },
+}
+
+/// How things stand.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// There is no certificate yet.
+    Enrolling,
+    /// The certificate is valid and its window has not begun.
+    Fresh,
+    /// The window is open, or an operator or the CA wants a renewal now.
+    Renewing,
+    /// The window is over and the certificate still valid: every attempt has failed.
+    Stale,
+    /// The certificate's time is over.
+    Expired,
+    /// The CA refuses, and only an operator can change that.
+    Refused,
+    /// An operator suspended the machine or has yet to approve it.
+    Suspended,
 }
 
 /// What to do.
@@ -82,6 +142,10 @@ pub enum Event {
 pub enum Action {
     /// Renew, then tell how it ended.
     Renew,
+    /// Come back after expiry, then tell how it ended.
+    Recover,
+    /// Ask the CA for its window, then tell what it said.
+    AskWindow,
     /// Sleep this long, at most [`TICK`], then send a [`Event::Tick`].
     Wait(Duration),
 }
@@ -92,9 +156,13 @@ pub struct Schedule<R> {
     dice: R,
     lease: Option<Lease>,
     due: Option<Timestamp>,
+    /// When the CA is next asked for its window; none never asks.
+    ask: Option<Timestamp>,
+    asks: bool,
     /// The latest reading of the clock.
     seen: Timestamp,
     last_attempt: Option<Timestamp>,
+    last_failure: Option<Failure>,
     /// The pause before this one; zero while all is well.
     pause: Duration,
 }
@@ -103,7 +171,23 @@ impl<R: Rng> Schedule<R> {
     /// A schedule that knows no certificate yet and throws these dice.
     #[must_use]
     pub const fn new(dice: R) -> Self {
-        Self { dice, lease: None, due: None, seen: Timestamp::MIN, last_attempt: None, pause: Duration::ZERO }
+        Self {
+            dice,
+            lease: None,
+            due: None,
+            ask: None,
+            asks: false,
+            seen: Timestamp::MIN,
+            last_attempt: None,
+            last_failure: None,
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// The same, which also asks the CA whether its window has moved.
+    #[must_use]
+    pub fn asking(self) -> Self {
+        Self { asks: true, ..self }
     }
 
     /// When the next attempt is planned.
@@ -112,18 +196,33 @@ impl<R: Rng> Schedule<R> {
         self.due
     }
 
-    /// Takes note of what happened and says what to do now.
-    pub fn on(&mut self, event: Event, now: Timestamp) -> Action {
+    /// How things stand at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> State {
+        let Some(lease) = self.lease else { return State::Enrolling };
+        match self.last_failure {
+            Some(Failure::Refused) => State::Refused,
+            Some(Failure::Suspended) => State::Suspended,
+            Some(Failure::Expired) => State::Expired,
+            _ if now > lease.validity.not_after() => State::Expired,
+            Some(Failure::Passing) if now > lease.window.before => State::Stale,
+            _ if self.due.is_some_and(|due| now >= due) || now >= lease.window.after => State::Renewing,
+            _ => State::Fresh,
+        }
+    }
+
+    /// Takes note of what happened; says how things stand and what to do now.
+    pub fn on(&mut self, event: Event, now: Timestamp) -> (State, Action) {
         self.follow_clock(now);
         match event {
             Event::Loaded(lease) => {
-                self.lease = Some(lease);
+                self.holds(lease, now);
                 self.pause = Duration::ZERO;
                 let at = self.inside(lease.window, now).unwrap_or_else(|| now + self.late_start(lease, now));
                 self.due = Some(at);
             }
             Event::Renewed(lease) => {
-                self.lease = Some(lease);
+                self.holds(lease, now);
                 match self.inside(lease.window, now) {
                     Some(at) => {
                         self.pause = Duration::ZERO;
@@ -134,36 +233,85 @@ impl<R: Rng> Schedule<R> {
                     None => self.back_off(now, None),
                 }
             }
-            Event::Failed { lasting: false, retry_after } => self.back_off(now, retry_after),
-            Event::Failed { lasting: true, retry_after } => {
+            Event::Window { window, ask_again } => self.moved(window, ask_again, now),
+            Event::WindowUnknown => self.ask_later(ASK_RARELY / 24, now),
+            Event::Failed { failure, retry_after } => self.failed(failure, retry_after, now),
+            Event::RenewNow => self.due = Some(now),
+            Event::Tick => {}
+        }
+        let action = self.decide(now);
+        (self.state(now), action)
+    }
+
+    fn holds(&mut self, lease: Lease, now: Timestamp) {
+        self.lease = Some(lease);
+        self.last_failure = None;
+        // A twelfth of its life: an hour's certificate is asked about some three times before its window begins.
+        self.ask_later(lease.validity.lifetime() / 12, now);
+    }
+
+    /// The CA's word on the window counts, except against a refusal or a pause that is being kept.
+    fn moved(&mut self, window: Window, ask_again: Duration, now: Timestamp) {
+        self.ask_later(ask_again, now);
+        let Some(lease) = &mut self.lease else { return };
+        if lease.window == window || window.before < window.after {
+            return;
+        }
+        lease.window = window;
+        let lease = *lease;
+        if self.last_failure.is_none() {
+            let at = self.inside(window, now).unwrap_or_else(|| now + self.late_start(lease, now));
+            self.due = Some(at);
+        }
+    }
+
+    fn failed(&mut self, failure: Failure, retry_after: Option<Duration>, now: Timestamp) {
+        // A recovery that is refused because the certificate has expired is a refusal: the allowance is used up.
+        let failure = match (failure, self.last_failure) {
+            (Failure::Expired, Some(Failure::Expired | Failure::Refused)) => Failure::Refused,
+            _ => failure,
+        };
+        let is_news = self.last_failure != Some(failure);
+        self.last_failure = Some(failure);
+        match failure {
+            Failure::Passing => self.back_off(now, retry_after),
+            // The clocks differ: this machine thought that it could renew. Recovery is due at once.
+            Failure::Expired if is_news => self.due = Some(now + BASE),
+            Failure::Expired | Failure::Refused | Failure::Suspended => {
                 let pause =
                     self.between(CAP, LASTING).max(retry_after.unwrap_or_default().min(LONGEST_ASKED));
                 self.pause = pause;
                 self.due = Some(now + pause);
             }
-            Event::RenewNow => self.due = Some(now),
-            Event::Tick => {}
         }
-        self.decide(now)
     }
 
     /// A clock that was set back makes no wait longer: the distance to the next attempt stays what it was.
     fn follow_clock(&mut self, now: Timestamp) {
         if now < self.seen {
             self.due = self.due.map(|due| now + due.since(self.seen));
+            self.ask = self.ask.map(|ask| now + ask.since(self.seen));
             self.last_attempt = self.last_attempt.map(|last| last.min(now));
         }
         self.seen = now;
     }
 
     fn decide(&mut self, now: Timestamp) -> Action {
-        let Some(due) = self.due else { return Action::Wait(TICK) };
-        let at = self.last_attempt.map_or(due, |last| due.max(last + BASE));
-        if now >= at {
+        let due = self.due.map(|due| self.last_attempt.map_or(due, |last| due.max(last + BASE)));
+        let ask = self.ask.filter(|_| self.asks && self.state(now) <= State::Renewing);
+        if due.is_some_and(|due| now >= due) {
             self.last_attempt = Some(now);
-            return Action::Renew;
+            let is_over = self.lease.is_some_and(|lease| now > lease.validity.not_after());
+            let recovers = is_over || self.last_failure == Some(Failure::Expired);
+            return if recovers { Action::Recover } else { Action::Renew };
         }
-        Action::Wait(at.since(now).min(TICK))
+        if ask.is_some_and(|ask| now >= ask) {
+            // Whatever comes of it, it is not asked again at once.
+            self.ask = Some(now + ASK_OFTEN);
+            return Action::AskWindow;
+        }
+        let next = [due, ask].into_iter().flatten().min();
+        Action::Wait(next.map_or(TICK, |next| next.since(now).clamp(BASE, TICK)))
     }
 
     /// A uniformly random second of what is left of the window: machines enrolled together drift apart.
@@ -171,6 +319,12 @@ impl<R: Rng> Schedule<R> {
         let from = window.after.max(now);
         (now < window.before && from <= window.before)
             .then(|| from + self.between(Duration::ZERO, window.before.since(from)))
+    }
+
+    fn ask_later(&mut self, pause: Duration, now: Timestamp) {
+        let pause = pause.clamp(ASK_OFTEN, ASK_RARELY);
+        // A fifth either way: those who were answered together do not come back together.
+        self.ask = Some(now + self.between(pause * 4 / 5, pause * 6 / 5));
     }
 
     fn late_start(&mut self, lease: Lease, now: Timestamp) -> Duration {

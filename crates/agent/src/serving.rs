@@ -16,7 +16,7 @@ use crate::route::Route;
 pub(crate) struct Serving {
     #[cfg(feature = "workload-api")]
     custody: Option<Arc<crate::custody::Custody>>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Serving {
@@ -32,12 +32,12 @@ impl Serving {
         use crate::custody::Custody;
 
         let mut tasks = JoinSet::new();
-        let Some(settings) = &config.workload_api else { return Ok(Self { custody: None, _tasks: tasks }) };
+        let Some(settings) = &config.workload_api else { return Ok(Self { custody: None, tasks }) };
         let machine = AsMachine::new(dir.clone(), route, Arc::clone(clock));
         let custody = Custody::open(dir.path().to_owned(), machine, settings.own.clone())?;
         crate::socket::open(settings, &custody, &mut tasks)?;
         custody.keep(&mut tasks);
-        Ok(Self { custody: Some(custody), _tasks: tasks })
+        Ok(Self { custody: Some(custody), tasks })
     }
 
     /// Nothing: this program was built to keep files only.
@@ -48,7 +48,12 @@ impl Serving {
         _: Option<Arc<Route>>,
         _: &Arc<dyn Clock>,
     ) -> Result<Self, AgentError> {
-        Ok(Self { _tasks: JoinSet::new() })
+        Ok(Self { tasks: JoinSet::new() })
+    }
+
+    /// Ends all of it; the socket is gone when this returns.
+    pub(crate) async fn end(mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// Renews what processes were given.

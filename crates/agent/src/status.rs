@@ -8,7 +8,7 @@ use countersign_identity::{Timestamp, ValidityState};
 use countersign_verifier::SetupError;
 use serde::Serialize;
 
-use crate::attempt::Attempt;
+use crate::attempt::{Attempt, Plan};
 use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::{self, Identity};
@@ -51,6 +51,9 @@ pub struct Status {
     pub refusal: Option<Attempt>,
     /// How the last attempt to enroll, renew or reload ended.
     pub last_attempt: Option<Attempt>,
+    /// What a running agent last planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
 }
 
 /// The identity that was found, and what its times come to at that moment.
@@ -143,6 +146,7 @@ impl Status {
             damage,
             refusal: record.refusal,
             last_attempt: record.last_attempt,
+            plan: record.plan,
         })
     }
 
@@ -161,6 +165,11 @@ impl Status {
         match &self.identity {
             None => lines.push(format!("{} holds no identity", self.dir.display())),
             Some(found) => lines.extend(self.of(found)),
+        }
+        if let (Some(plan), Some(found)) = (&self.plan, &self.identity)
+            && let Some(next) = plan.next_attempt.as_deref().and_then(|next| next.parse().ok())
+        {
+            lines.push(format!("next attempt  at {next} ({})", from_now(next, found.now)));
         }
         if let Some(last) = &self.last_attempt {
             lines.push(format!("last attempt  {} {} at {}", last.action.as_str(), last.outcome, last.time));

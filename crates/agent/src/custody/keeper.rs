@@ -23,7 +23,7 @@ use crate::error::AgentError;
 use crate::generation;
 use crate::identity::Identity;
 use crate::pending::Purpose;
-use crate::schedule::{Action, Event, Lease, Schedule};
+use crate::schedule::{Action, Event, Failure, Lease, Schedule};
 use crate::stages::Uninterrupted;
 
 /// Where the identity lies: a name without the characters of a SPIFFE ID that mean something to a file system.
@@ -71,17 +71,20 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
         _ => Event::RenewNow,
     };
     loop {
-        event = match schedule.on(event, custody.now()) {
+        let (_, action) = schedule.on(event, custody.now());
+        event = match action {
             Action::Wait(pause) => tokio::select! {
                 () = tokio::time::sleep(pause) => Event::Tick,
                 _ = orders.changed() => Event::RenewNow,
             },
-            Action::Renew if !is_in_use(&custody, &id) => return,
-            Action::Renew => match issue(&custody, &dir, &id).await {
+            // Nobody uses it, so nobody misses it.
+            _ if !is_in_use(&custody, &id) => return,
+            // The machine's certificate speaks for it, so an expired one is no other case; nobody asks for its window.
+            Action::Renew | Action::Recover | Action::AskWindow => match issue(&custody, &dir, &id).await {
                 Ok(identity) => Event::Renewed(Lease::from(&identity)),
                 Err(error) => {
                     failed(&custody, &id, &error);
-                    Event::Failed { lasting: error.is_lasting(), retry_after: error.retry_after() }
+                    Event::Failed { failure: Failure::from(&error), retry_after: error.retry_after() }
                 }
             },
         };

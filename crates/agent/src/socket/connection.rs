@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
+use super::authority::Softened;
 use super::routes::Routes;
 use crate::attest::{Caller, Evidence, Selector};
 use crate::custody::Custody;
@@ -72,7 +73,7 @@ pub(super) async fn serve(stream: UnixStream, connection: Arc<Connection>, route
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .max_pending_accept_reset_streams(STREAMS as usize)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Softened::new(stream)), service);
     tokio::select! {
         end = served => if let Err(error) = end {
             tracing::debug!(pid = connection.caller.pid(), %error, "a connection broke");

@@ -5,6 +5,7 @@
 //!  limits     who calls      by path   follow the custody, tell what this caller may know
 //! ```
 
+mod authority;
 mod connection;
 mod follower;
 mod listener;
@@ -15,6 +16,7 @@ mod secrets;
 mod settings;
 mod workload_api;
 
+pub use authority::soften;
 pub(crate) use listener::open;
 pub use settings::WorkloadApi;
 pub(crate) use settings::{WorkloadApiFile, read as read_settings};

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign_api::{
-    CertificateResponse, Invitation, Problem, ProblemCode, WorkloadRegistrations, pem_block,
+    CertificateResponse, Invitation, Problem, ProblemCode, RenewalWindow, WorkloadRegistrations, pem_block,
 };
 use countersign_identity::{Clock, Timestamp, TrustBundle};
 use countersign_verifier::{FrontDoor, OwnIdentity, Presented, SvidVerifier, TrustStore, provider};
@@ -30,6 +30,8 @@ use x509_parser::prelude::FromDer as _;
 pub(crate) const TD: &str = "prod.example";
 pub(crate) const PAYMENTS: &str = "spiffe://prod.example/payments";
 pub(crate) const CA_ID: &str = "spiffe://prod.example/countersign/ca";
+/// What stands for a certificate that the door did not find valid.
+const REFUSED: &str = "refused";
 const LIFE: Duration = Duration::from_secs(3600);
 
 /// What a request looked like.
@@ -61,6 +63,8 @@ pub(crate) struct Ca {
     behaviour: Mutex<Option<Behaviour>>,
     pub(crate) workloads: watch::Sender<WorkloadRegistrations>,
     pub(crate) jwt_key: KeyPair,
+    /// What is answered to who asks for the renewal window.
+    pub(crate) window: Mutex<Option<RenewalWindow>>,
 }
 
 /// The subject of a certificate, known by its public key alone.
@@ -85,10 +89,15 @@ impl Ca {
 
     /// Starts an authority whose server certificate names somebody.
     pub(crate) async fn start_as(clock: Arc<dyn Clock>, server_id: &str) -> Arc<Self> {
+        Self::start_for(clock, server_id, LIFE).await
+    }
+
+    /// The same, with a server certificate of another life.
+    pub(crate) async fn start_for(clock: Arc<dyn Clock>, server_id: &str, life: Duration) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ca = Arc::new(Self::new(clock, listener.local_addr().unwrap().port()));
         let key = KeyPair::generate().unwrap();
-        let leaf = ca.leaf(server_id, key.der_bytes().to_vec(), ca.clock.now());
+        let leaf = ca.leaf_of(life, server_id, key.der_bytes().to_vec(), ca.clock.now());
         let chain = vec![leaf, ca.issuer.clone(), ca.root.clone()];
         let own =
             OwnIdentity::new(chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
@@ -126,6 +135,7 @@ impl Ca {
                 server_time: String::new(),
             }),
             jwt_key: KeyPair::generate().unwrap(),
+            window: Mutex::default(),
         }
     }
 
@@ -175,10 +185,14 @@ impl Ca {
 
     /// A certificate of the usual shape for a public key.
     pub(crate) fn leaf(&self, id: &str, bits: Vec<u8>, now: Timestamp) -> CertificateDer<'static> {
+        self.leaf_of(LIFE, id, bits, now)
+    }
+
+    fn leaf_of(&self, life: Duration, id: &str, bits: Vec<u8>, now: Timestamp) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.not_before = to_time(now - Duration::from_secs(60));
-        params.not_after = to_time(now + LIFE - Duration::from_secs(1));
+        params.not_after = to_time(now + life - Duration::from_secs(1));
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
@@ -227,7 +241,12 @@ impl Ca {
         if asked.path != "/v1/enroll" && asked.presented.is_none() {
             return problem(401, ProblemCode::CertificateRequired);
         }
+        if asked.path != "/v1/recover" && asked.presented.as_deref() == Some(REFUSED) {
+            return problem(401, ProblemCode::CertificateExpired);
+        }
         match asked.path.as_str() {
+            "/v1/recover" => self.certify(PAYMENTS, asked),
+            "/v1/renewal" => (200, serde_json::to_string(&*self.window.lock().unwrap()).unwrap()),
             "/v1/enroll" | "/v1/renew" => self.certify(PAYMENTS, asked),
             "/v1/registrations" => (200, serde_json::to_string(&*self.workloads.borrow()).unwrap()),
             "/v1/workload" => self.workload(asked),
@@ -272,7 +291,8 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, door: FrontDoor, ca: Arc<C
     let Ok(stream) = acceptor.accept(tcp).await else { return };
     let presented = match door.judge(stream.get_ref().1.peer_certificates()) {
         Presented::Verified(peer) => Some(peer.serial_hex()),
-        Presented::None | Presented::Refused(_) => None,
+        Presented::None => None,
+        Presented::Refused(_) => Some(REFUSED.into()),
     };
     let service = service_fn(move |request| {
         let (ca, presented) = (Arc::clone(&ca), presented.clone());

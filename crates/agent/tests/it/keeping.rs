@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use countersign_agent::config::Config;
 use countersign_agent::run::{Agent, Order};
-use countersign_agent::{Dir, EnrollOptions, enroll};
-use countersign_api::ProblemCode;
+use countersign_agent::schedule::{State, TICK};
+use countersign_agent::{Dir, EnrollOptions, RenewOptions, enroll, renew};
+use countersign_api::{ProblemCode, RenewalWindow};
+use countersign_identity::Clock as _;
 use countersign_testkit::noon_clock;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 
-use crate::ca::{Ca, problem};
+use crate::ca::{CA_ID, Ca, problem};
 
 type Running = (Sender<Order>, JoinHandle<Result<(), countersign_agent::AgentError>>);
 
@@ -68,6 +70,105 @@ async fn a_late_certificate_is_renewed_at_once_and_a_refusal_makes_no_tight_loop
     assert_eq!(ca.asked().len(), 2, "a refusal for good is tried again slowly");
     drop(orders);
     agent.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_expired_certificate_comes_back_by_recovery_with_a_new_key() {
+    let clock = noon_clock();
+    let ca = Ca::start_for(clock.clone(), CA_ID, Duration::from_secs(86_400)).await;
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    let dir = Dir::at(scratch.path());
+    let before = dir.identity().unwrap().unwrap();
+    clock.advance(Duration::from_secs(2 * 3600));
+    let (orders, agent) = start(Config::for_dir(scratch.path()), clock.clone());
+    let is_fresh = || dir.record().unwrap().plan.is_some_and(|plan| plan.state == State::Fresh);
+    // The start is late, by up to five seconds of a clock that stands still here.
+    passing(&clock, "recovered", is_fresh).await;
+    orders.send(Order::Stop).await.unwrap();
+    agent.await.unwrap().unwrap();
+    let asked = ca.asked();
+    assert_eq!(asked[1].path, "/v1/recover");
+    assert_ne!(asked[1].spki, asked[0].spki);
+    assert_eq!(dir.identity().unwrap().unwrap().spiffe_id(), before.spiffe_id());
+}
+
+#[tokio::test]
+async fn a_recovery_that_is_refused_is_tried_again_slowly() {
+    let ca = Ca::start(noon_clock()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    ca.behave(|_, _| Some(problem(403, ProblemCode::CertificateExpired)));
+    let clock = noon_clock();
+    clock.advance(Duration::from_secs(2 * 3600));
+    let (orders, agent) = start(Config::for_dir(scratch.path()), clock.clone());
+    eventually("tried", || ca.asked().len() >= 2).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(ca.asked().len() <= 3, "{:?}", ca.asked());
+    drop(orders);
+    agent.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_window_that_the_ca_pulls_to_now_is_followed() {
+    let ca = Ca::start(noon_clock()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    // The window that came with the certificate begins at twenty past.
+    let now = noon_clock().now() + Duration::from_secs(60);
+    *ca.window.lock().unwrap() = Some(RenewalWindow {
+        renew_after: now.to_string(),
+        renew_before: now.to_string(),
+        reason: Some("the issuer is rotated".into()),
+        ask_again: 60,
+        server_time: now.to_string(),
+    });
+    let clock = noon_clock();
+    let dir = Dir::at(scratch.path());
+    let (orders, agent) = start(Config::for_dir(scratch.path()), clock.clone());
+    eventually("kept", || dir.record().unwrap().plan.is_some()).await;
+    clock.advance(Duration::from_secs(7 * 60));
+    passing(&clock, "renewed", || ca.issued() == 2).await;
+    assert!(ca.asked().iter().any(|asked| asked.path == "/v1/renewal"));
+    assert!(
+        clock.now() < noon_clock().now() + Duration::from_secs(20 * 60),
+        "before the window it came with"
+    );
+    orders.send(Order::Stop).await.unwrap();
+    agent.await.unwrap().unwrap();
+}
+
+/// Lets time pass on the machine's clock, a few seconds at a time, until something holds; whoever sleeps wakes up to
+/// see it.
+async fn passing(clock: &countersign_identity::ManualClock, what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..40 {
+        // What is under way has its time.
+        for _ in 0..25 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        clock.advance(Duration::from_secs(5));
+        tokio::time::pause();
+        tokio::time::advance(TICK).await;
+        tokio::time::resume();
+    }
+    panic!("{what}: not within 200 s of the clock");
+}
+
+#[tokio::test]
+async fn of_several_addresses_one_that_answers_is_enough() {
+    let ca = Ca::start(noon_clock()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    let addresses = ["https://127.0.0.1:1".parse().unwrap(), ca.url().parse().unwrap()];
+    let options = RenewOptions::default().addresses(&addresses).clock(noon_clock());
+    let identity = renew(&Dir::at(scratch.path()), &options).await.unwrap();
+    assert_eq!(identity.url().to_string(), ca.url());
+    let nobody = RenewOptions::default().addresses(&addresses[..1]).clock(noon_clock());
+    let error = renew(&Dir::at(scratch.path()), &nobody).await.unwrap_err();
+    assert_eq!(error.exit_code(), 3);
 }
 
 #[tokio::test]

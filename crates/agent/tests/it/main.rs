@@ -5,11 +5,14 @@
 mod ca;
 mod crash;
 mod enrollment;
+mod envoy;
 mod generated;
 mod grpc;
 mod keeping;
+mod peers;
 mod program;
 mod renewal;
 mod schedule;
 mod socket;
+mod states;
 mod workloads;

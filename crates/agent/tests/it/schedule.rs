@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign_agent::Window;
-use countersign_agent::schedule::{Action, Event, Lease, Schedule, TICK};
+use countersign_agent::schedule::{Action, Event, Failure, Lease, Schedule, TICK};
 use countersign_identity::{Timestamp, Validity};
 use proptest::prelude::*;
 use rand::SeedableRng as _;
@@ -23,7 +23,7 @@ fn issue(now: Timestamp, life: Duration) -> Lease {
     }
 }
 
-const FAILED: Event = Event::Failed { lasting: false, retry_after: None };
+const FAILED: Event = Event::Failed { failure: Failure::Passing, retry_after: None };
 
 /// A machine, its clock and its CA.
 struct World {
@@ -46,13 +46,14 @@ impl World {
         let mut expired = false;
         while self.now < end {
             expired |= self.now > self.lease.validity.not_after();
-            event = match self.schedule.on(event, self.now) {
+            event = match self.schedule.on(event, self.now).1 {
                 Action::Wait(pause) => {
                     assert!(!pause.is_zero() && pause <= TICK, "waits {pause:?}");
                     self.now = self.now + pause;
                     Event::Tick
                 }
-                Action::Renew => {
+                Action::AskWindow => panic!("nobody asked it to ask"),
+                Action::Renew | Action::Recover => {
                     self.attempts.push(self.now);
                     if is_up(self.now) {
                         let window = self.lease.window;
@@ -79,11 +80,12 @@ proptest! {
         let mut event = Event::Loaded(before);
         let end = START + seconds(days * 86_400).min(seconds(life * 2_000));
         while world.now < end {
-            event = match world.schedule.on(event, world.now) {
+            event = match world.schedule.on(event, world.now).1 {
                 Action::Wait(pause) => {
                     world.now = world.now + pause;
                     Event::Tick
                 }
+                Action::AskWindow | Action::Recover => panic!("neither asked for nor expired"),
                 Action::Renew => {
                     prop_assert!(world.now >= before.window.after && world.now <= before.window.before);
                     before = issue(world.now, seconds(life));
@@ -135,17 +137,18 @@ proptest! {
         let mut now = START;
         let mut event = Event::Loaded(issue(now, seconds(3600)));
         for (kind, jump) in steps {
-            match schedule.on(event, now) {
-                Action::Renew => {
+            match schedule.on(event, now).1 {
+                Action::AskWindow => panic!("nobody asked it to ask"),
+                Action::Renew | Action::Recover => {
                     event = match kind {
                         0 => Event::Renewed(issue(now, seconds(3600))),
                         // A certificate whose window is over before it arrives: a clock is wrong.
                         1 => Event::Renewed(issue(now - seconds(50_000), seconds(3600))),
-                        2 => Event::Failed { lasting: true, retry_after: None },
-                        3 => Event::Failed { lasting: false, retry_after: Some(seconds(u64::MAX)) },
+                        2 => Event::Failed { failure: Failure::Refused, retry_after: None },
+                        3 => Event::Failed { failure: Failure::Passing, retry_after: Some(seconds(u64::MAX)) },
                         _ => FAILED,
                     };
-                    let next = schedule.on(event, now);
+                    let next = schedule.on(event, now).1;
                     prop_assert!(matches!(next, Action::Wait(pause) if pause >= seconds(1)), "{:?} then {:?}", event, next);
                     event = Event::Tick;
                 }
@@ -165,7 +168,7 @@ proptest! {
     fn retry_after_is_honoured_up_to_an_hour(seed: u64, asked in 1_u64..10_000) {
         let mut schedule = Schedule::new(StdRng::seed_from_u64(seed));
         schedule.on(Event::Loaded(issue(START, seconds(3600))), START);
-        schedule.on(Event::Failed { lasting: false, retry_after: Some(seconds(asked)) }, START);
+        schedule.on(Event::Failed { failure: Failure::Passing, retry_after: Some(seconds(asked)) }, START);
         let next = schedule.next_attempt().unwrap().since(START);
         prop_assert!(next >= seconds(asked.min(3600)) && next <= seconds(3960), "{next:?} for {asked}");
     }
@@ -174,7 +177,7 @@ proptest! {
     fn a_refusal_for_good_is_tried_again_every_five_to_ten_minutes(seed: u64) {
         let mut schedule = Schedule::new(StdRng::seed_from_u64(seed));
         schedule.on(Event::Loaded(issue(START, seconds(3600))), START);
-        schedule.on(Event::Failed { lasting: true, retry_after: None }, START);
+        schedule.on(Event::Failed { failure: Failure::Refused, retry_after: None }, START);
         let next = schedule.next_attempt().unwrap().since(START);
         prop_assert!(next >= seconds(300) && next <= seconds(600), "{next:?}");
     }
@@ -211,5 +214,5 @@ fn machines_enrolled_together_drift_apart() {
 fn a_jump_past_the_instant_renews_at_once() {
     let mut schedule = Schedule::new(StdRng::seed_from_u64(1));
     schedule.on(Event::Loaded(issue(START, seconds(3600))), START);
-    assert_eq!(schedule.on(Event::Tick, START + seconds(3_000)), Action::Renew);
+    assert_eq!(schedule.on(Event::Tick, START + seconds(3_000)).1, Action::Renew);
 }
