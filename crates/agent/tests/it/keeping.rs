@@ -95,16 +95,21 @@ async fn an_expired_certificate_comes_back_by_recovery_with_a_new_key() {
 
 #[tokio::test]
 async fn a_recovery_that_is_refused_is_tried_again_slowly() {
-    let ca = Ca::start(noon_clock()).await;
+    let clock = noon_clock();
+    let ca = Ca::start_for(clock.clone(), CA_ID, Duration::from_secs(86_400)).await;
     let scratch = tempfile::tempdir().unwrap();
     enrolled(&ca, scratch.path()).await;
     ca.behave(|_, _| Some(problem(403, ProblemCode::CertificateExpired)));
-    let clock = noon_clock();
     clock.advance(Duration::from_secs(2 * 3600));
     let (orders, agent) = start(Config::for_dir(scratch.path()), clock.clone());
-    eventually("tried", || ca.asked().len() >= 2).await;
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert!(ca.asked().len() <= 3, "{:?}", ca.asked());
+    let dir = Dir::at(scratch.path());
+    let is_refused = || dir.record().unwrap().plan.is_some_and(|plan| plan.state == State::Refused);
+    passing(&clock, "refused", is_refused).await;
+    let asked = ca.asked().len();
+    assert_eq!(asked, 3, "once to enroll, and twice to recover: clocks may differ");
+    let before = clock.now();
+    passing(&clock, "a minute", || clock.now().since(before) >= Duration::from_secs(60)).await;
+    assert_eq!(ca.asked().len(), asked, "the next attempt is minutes away");
     drop(orders);
     agent.await.unwrap().unwrap();
 }
