@@ -61,12 +61,9 @@ def decisions():
 
 
 def policy(rules):
-    """A policy like a large house's: one rule for each team."""
-    lines = ["version = 1", "[service.ledger]", 'permissions = ["read", "write"]']
-    for number in range(rules):
-        lines += ["[[grant]]", f'id = "spiffe://{TRUST_DOMAIN}/area{number % 100}/team{number // 100}/*"',
-                  'permissions = ["ledger:read"]']
-    return "\n".join(lines) + "\n"
+    """One rule for each team, written as short as can be: the book takes policies of up to 512 KiB."""
+    grants = (f'{{id="spiffe://b.x/{number % 100}/{number // 100}/*",permissions=["l:r"]}},\n' for number in range(rules))
+    return f'version = 1\ngrant = [\n{"".join(grants)}]\n[service.l]\npermissions = ["r"]\n'
 
 
 def revocations(scratch, started):
