@@ -65,15 +65,19 @@ impl Credential {
         }
     }
 
-    /// Whether it carries this permission: a certificate carries all that the policy gives, the others a part.
-    fn carries(&self, permission: &Permission) -> bool {
+    /// What it carries at most; a certificate carries all that the policy gives.
+    fn scope(&self) -> Option<&[Permission]> {
         match self {
-            Self::Certificate(_) => true,
+            Self::Certificate(_) => None,
             #[cfg(feature = "tokens")]
-            Self::Token(token) => token.scope().contains(permission),
+            Self::Token(token) => Some(token.scope()),
             #[cfg(feature = "tokens")]
-            Self::ApiKey(key) => key.scope().contains(permission),
+            Self::ApiKey(key) => Some(key.scope()),
         }
+    }
+
+    fn carries(&self, permission: &Permission) -> bool {
+        self.scope().is_none_or(|scope| scope.contains(permission))
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use countersign_identity::{Clock, SpiffeId, Timestamp};
-use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, Standing};
+use countersign_policy::{Decision, Permission, PermissionLiteral, Policy, Standing, who_can};
 
 use crate::caller::{Caller, Credential};
 use crate::peer::VerifiedPeer;
@@ -87,6 +87,19 @@ impl Gate {
             tracing::warn!(%permission, "no service of the policy declares this permission, so nobody can hold it");
         }
         unknown
+    }
+
+    /// Those of a service's permissions that no grant of the policy gives anybody: endpoints without a rule. Asked at the start like
+    /// [`unknown`](Gate::unknown); each is said in the log.
+    #[must_use]
+    pub fn ungranted(&self, permissions: &[PermissionLiteral]) -> Vec<PermissionLiteral> {
+        let policy = self.policy.load();
+        let nobody = |literal: &PermissionLiteral| who_can(&policy, &Permission::from(*literal)).is_empty();
+        let ungranted: Vec<_> = permissions.iter().copied().filter(nobody).collect();
+        for permission in &ungranted {
+            tracing::info!(%permission, "no grant of the policy gives this permission to anybody");
+        }
+        ungranted
     }
 
     /// Whether the policy declares this permission at all: one it does not is a spelling mistake.

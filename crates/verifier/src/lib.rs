@@ -64,6 +64,10 @@ mod distribution;
 mod door;
 mod extension;
 mod gate;
+#[cfg(feature = "tonic")]
+mod grpc;
+#[cfg(feature = "hyper-client")]
+mod hyper_client;
 mod jwks;
 mod jws;
 mod key;
@@ -99,6 +103,8 @@ mod trust;
 mod typed;
 mod verdict;
 mod vigil;
+#[cfg(feature = "tower")]
+mod web;
 
 pub use arc_swap::ArcSwap;
 pub use countersign_identity::{Clock, IdPattern, SpiffeId, Timestamp, TrustBundle, TrustDomain};
@@ -111,6 +117,10 @@ pub use crl::CrlFault;
 pub use crl_store::{CrlStore, LeftOut};
 pub use door::{FrontDoor, Presented};
 pub use gate::{Admitted, Gate};
+#[cfg(feature = "tonic")]
+pub use grpc::RequireGrpc;
+#[cfg(feature = "hyper-client")]
+pub use hyper_client::{HyperConnectError, HyperConnector, KnownServer};
 pub use jwks::{JwksError, bundle_from_jwks};
 pub use key::KeyRule;
 pub use limit::{KeyKind, LimitFault};
@@ -128,10 +138,7 @@ pub use rule::{DangerousRules, PeerRule};
 #[cfg(all(feature = "axum", feature = "tokens"))]
 pub use serve::axum_serve_resource;
 #[cfg(feature = "axum")]
-pub use serve::{
-    Admission, Allowed, Arrival, Limits, NotAllowed, PeerRequired, Require, Required, Wire, axum_serve,
-    axum_serve_gated, serve_connections,
-};
+pub use serve::{Admission, Arrival, Limits, Wire, axum_serve, axum_serve_gated, serve_connections};
 pub use server::{AcceptError, HANDSHAKE_TIMEOUT, ServerAcceptor, ServerBuilder, ServerSettings};
 pub use snapshot::{
     IssuerFault, Judged, PartRef, Parts, RootsFault, SignerFault, Snapshot, SnapshotFault, SnapshotFile,
@@ -154,5 +161,9 @@ pub use token::{
     ResourceServer, ResourceSettings, SignedBy, TokenRefusal, Unrecognised, Visitor,
 };
 pub use trust::{Anchors, TrustError, TrustStore};
-pub use typed::NamedPermission;
+pub use typed::{NamedPermission, inventory};
 pub use vigil::{OnLoss, Vigil};
+#[cfg(feature = "tower")]
+pub use web::{Allowed, Introduce, Introduced, NotAllowed, PeerRequired, Require, Required};
+#[cfg(all(feature = "tower", feature = "tokens"))]
+pub use web::{Recognise, Recognising};

@@ -23,7 +23,7 @@ const TARGET: &str = "countersign::outcome";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reference([u8; 6]);
 
-#[cfg(any(feature = "axum", feature = "tokens"))]
+#[cfg(any(feature = "tower", feature = "tokens"))]
 impl Reference {
     pub(crate) fn new() -> Self {
         let mut octets = [0; 6];

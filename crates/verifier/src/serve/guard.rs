@@ -6,12 +6,12 @@ use std::sync::{Arc, OnceLock};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::extract::problem_with;
 use crate::outcome::{self, Reference};
 use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
 use crate::report::Reporter;
 use crate::vigil::{OnLoss, Vigil};
+use crate::web::Problem;
 
 /// The guard of one connection; without a vigil it never ends.
 #[derive(Debug)]
@@ -78,9 +78,15 @@ impl Lost {
             Refusal::Stale { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::UNAUTHORIZED,
         };
-        let detail = "the certificate of this connection is not good any more: connect anew";
         let reference = Reference::new();
         outcome::refused_since_lost(peer, refusal, path, reference, reporter.as_ref());
-        Some(problem_with(status, refusal.code(), detail, &reference.to_string()))
+        let problem = Problem {
+            status,
+            code: refusal.code(),
+            detail: "the certificate of this connection is not good any more: connect anew".to_owned(),
+            reference: Some(reference.to_string()),
+            authenticate: None,
+        };
+        Some(problem.into_response())
     }
 }

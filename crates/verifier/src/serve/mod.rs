@@ -6,7 +6,6 @@ mod connection;
 mod extract;
 mod guard;
 mod limits;
-mod require;
 #[cfg(feature = "tokens")]
 mod resource;
 mod sources;
@@ -33,11 +32,8 @@ use connection::Bounds;
 use guard::Guard;
 use sources::{Place, Sources};
 
-pub use allowed::{Allowed, NotAllowed};
 pub use arrival::{Admission, Arrival, Wire};
-pub use extract::PeerRequired;
 pub use limits::Limits;
-pub use require::{Require, Required};
 #[cfg(feature = "tokens")]
 pub use resource::axum_serve_resource;
 

@@ -9,17 +9,15 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use countersign_policy::Permission;
 use tokio::net::TcpListener;
 
-use super::allowed::NotAllowed;
-use crate::caller::Caller;
 use crate::peer::VerifiedPeer;
 use crate::server::ServerAcceptor;
-use crate::token::{ResourceServer, Unrecognised, Visitor};
+use crate::token::{ResourceServer, Visitor};
+use crate::web::Recognised;
 
 /// The same as [`axum_serve_gated`](super::axum_serve_gated) for callers with certificates, access tokens or API keys: handlers take
-/// [`Caller`] or [`Allowed`](crate::Allowed) as an argument and need not know which it was.
+/// [`Caller`](crate::Caller) or [`Allowed`](crate::Allowed) as an argument and need not know which it was.
 ///
 /// Metadata (RFC 9728) are served where [`at`](crate::ResourceSettings::at) said so. Give the acceptor
 /// [`certificate_optional`](crate::ServerSettings::certificate_optional) if callers without a certificate shall come in at all.
@@ -38,35 +36,10 @@ pub async fn axum_serve_resource(
     super::serve_admitted(listener, acceptor, context, router, shutdown).await
 }
 
-/// What a request was recognised as; in its extensions.
-#[derive(Clone)]
-pub(super) struct Recognised {
-    resource: ResourceServer,
-    verdict: Result<Caller, Unrecognised>,
-}
-
-async fn recognise(mut request: Request, next: Next) -> Response {
-    if let Some(visitor) = request.extensions().get::<Visitor>().cloned() {
-        let verdict = visitor.recognise(request.headers()).await;
-        if let Some(peer) = verdict.as_ref().ok().and_then(Caller::peer).cloned() {
-            request.extensions_mut().insert(peer);
-        }
-        let resource = visitor.resource().clone();
-        request.extensions_mut().insert(Recognised { resource, verdict });
-    }
-    next.run(request).await
-}
-
-impl Recognised {
-    /// Who it is, or the answer to whom nobody knows.
-    pub(super) fn caller(&self) -> Result<Caller, NotAllowed> {
-        let unknown = |reason: &Unrecognised| NotAllowed::Challenged(self.resource.challenge(reason));
-        self.verdict.as_ref().map_err(unknown).cloned()
-    }
-
-    /// What a caller is told whose token carries too little.
-    pub(super) fn insufficient(&self, permission: &Permission) -> String {
-        self.resource.authenticate(Some("insufficient_scope"), Some(permission.as_str()))
+async fn recognise(request: Request, next: Next) -> Response {
+    match request.extensions().get::<Visitor>().cloned() {
+        Some(visitor) => next.run(Recognised::put(&visitor, request).await).await,
+        None => next.run(request).await,
     }
 }
 

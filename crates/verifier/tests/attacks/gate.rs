@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_testkit::noon;
-use countersign_verifier::{ArcSwap, Decision, Gate, Permission, Policy, VerifiedPeer};
+use countersign_verifier::{ArcSwap, Decision, Gate, Permission, PermissionLiteral, Policy, VerifiedPeer};
 
 use crate::world::{PAYMENTS, World};
 
@@ -95,4 +95,21 @@ fn a_new_policy_counts_on_live_connections() {
     held.store(Arc::new(policy(&[POLICY, denied].concat())));
     assert!(!admitted.authorize(&may("ledger:write")).allowed);
     assert!(admitted.authorize(&may("ledger:read")).allowed);
+}
+
+#[test]
+fn endpoints_without_a_rule_and_spelling_mistakes_are_told_apart() {
+    let world = World::new();
+    let gate = gate(&world);
+    const ASKED: [PermissionLiteral; 3] = [
+        PermissionLiteral::new("ledger:read"),
+        PermissionLiteral::new("ledger:close"),
+        PermissionLiteral::new("leger:read"),
+    ];
+    let more = POLICY.replace(r#""write"]"#, r#""write", "close"]"#);
+    let gate_of_more =
+        Gate::new(Arc::new(ArcSwap::from_pointee(policy(&more))), Arc::clone(&world.clock) as _);
+    assert_eq!(gate.unknown(&ASKED), ASKED[1..]);
+    assert_eq!(gate_of_more.unknown(&ASKED), ASKED[2..]);
+    assert_eq!(gate_of_more.ungranted(&ASKED), ASKED[1..], "nobody holds what is declared and not granted");
 }

@@ -1,18 +1,17 @@
-//! A permission in front of routes, as a tower layer.
+//! A permission in front of a service, as a tower layer.
 
-use std::convert::Infallible;
+use std::future::ready;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
 use countersign_policy::Permission;
+use hyper::{Request, Response};
 use tower::{Layer, Service};
 
-use super::allowed::{NotAllowed, ask};
+use super::allowed::ask;
 use crate::gate::Gate;
 
-/// Lets only those requests through whose peer holds a permission; made by [`Gate::require`].
+/// Lets only those requests through whose caller holds a permission; made by [`Gate::require`].
 #[derive(Clone, Debug)]
 pub struct Require {
     gate: Gate,
@@ -27,9 +26,11 @@ pub struct Required<S> {
 }
 
 impl Gate {
-    /// A layer for routes that need this permission: `401` for nobody, `403` for a peer without it.
+    /// A layer for what needs this permission, in axum, hyper or any other stack on tower: `401` for nobody, `403` for a caller without
+    /// it.
     ///
-    /// ```
+    #[cfg_attr(feature = "axum", doc = "```")]
+    #[cfg_attr(not(feature = "axum"), doc = "```ignore")]
     /// # use axum::{Router, routing::post};
     /// # fn example(gate: countersign_verifier::Gate) -> Result<(), Box<dyn std::error::Error>> {
     /// let router: Router = Router::new()
@@ -48,11 +49,9 @@ impl Gate {
 
 impl Require {
     /// The answer to a request that may not pass.
-    fn refuse(&self, request: &Request) -> Option<Response> {
-        let gate = Some(&self.gate);
-        ask(request.extensions(), gate, &self.permission, request.uri().path())
-            .err()
-            .map(NotAllowed::into_response)
+    fn refuse<A, B: From<String>>(&self, request: &Request<A>) -> Option<Response<B>> {
+        let asked = ask(request.extensions(), Some(&self.gate), &self.permission, request.uri().path());
+        asked.err().map(super::NotAllowed::answer)
     }
 }
 
@@ -64,21 +63,23 @@ impl<S> Layer<S> for Require {
     }
 }
 
-impl<S> Service<Request> for Required<S>
+impl<S, A, B> Service<Request<A>> for Required<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
+    S: Service<Request<A>, Response = Response<B>, Error: Send, Future: Send + 'static>,
+    B: From<String> + Send + 'static,
+    S::Error: 'static,
 {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<B>, S::Error>> + Send>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    fn call(&mut self, request: Request<A>) -> Self::Future {
         match self.require.refuse(&request) {
-            Some(refused) => Box::pin(std::future::ready(Ok(refused))),
+            Some(refused) => Box::pin(ready(Ok(refused))),
             None => Box::pin(self.inner.call(request)),
         }
     }
