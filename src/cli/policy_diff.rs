@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use countersign_api::{admin::PermissionUse, paths};
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_policy::{Change, Permission, Policy, RuleKind};
+use countersign_policy::{Change, Effect, Permission, Policy, RuleKind};
 use serde_json::{Value, json};
 
 use super::{
@@ -30,7 +30,8 @@ pub(super) fn run(
         true => missed(ca, &old, &new, (out.now() - used_within, out.now()))?,
         false => Vec::new(),
     };
-    show(&old, &new, &changes, &missed, out);
+    let effects = countersign_policy::effects(&old, &new, out.now());
+    show((&old, &new), &changes, &effects, &missed, out);
     if ci && !missed.is_empty() {
         return Err(CliError::refused(format_args!(
             "{} takes away what was used lately ({})",
@@ -68,12 +69,19 @@ fn is_lost(one: &PermissionUse, old: &Policy, new: &Policy, now: Timestamp) -> b
     old.decide(&id, &permission, now).allowed && !new.decide(&id, &permission, now).allowed
 }
 
-fn show(old: &Policy, new: &Policy, changes: &[Change], missed: &[PermissionUse], out: &Output) {
+fn show(
+    (old, new): (&Policy, &Policy),
+    changes: &[Change],
+    effects: &[Effect],
+    missed: &[PermissionUse],
+    out: &Output,
+) {
     if out.is_json() {
         out.json(&json!({
             "from": old.version().to_string(),
             "to": new.version().to_string(),
             "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
+            "effects": effects.iter().map(effect_json).collect::<Vec<_>>(),
             "lost": changes.iter().filter(|change| takes_away(change)).count(),
             "used_lately": missed,
         }));
@@ -82,11 +90,43 @@ fn show(old: &Policy, new: &Policy, changes: &[Change], missed: &[PermissionUse]
     if changes.is_empty() {
         out.line("no identity gains or loses anything");
     }
-    changes.iter().for_each(|change| out.line(change));
+    for change in changes {
+        out.line(change);
+        for told in in_words(change, effects) {
+            out.line(format_args!("    {told}"));
+        }
+    }
     for one in missed {
         let (id, permission) = (&one.spiffe_id, &one.permission);
         out.line(format_args!("! {id} used {permission} {} and would lose it", out.distance(&one.last)));
     }
+}
+
+/// What a change comes to, unless the line of the rule says it all.
+fn in_words(change: &Change, effects: &[Effect]) -> Vec<String> {
+    let of_it: Vec<&Effect> = effects.iter().filter(|effect| effect.change == *change).collect();
+    if of_it.is_empty() {
+        return vec!["changes nothing: other rules say the same".to_owned()];
+    }
+    let plain = |effect: &&Effect| change.id.is_exact().is_some() && effect.gained != takes_away(change);
+    let told = of_it.into_iter().filter(|effect| !plain(effect));
+    told.map(|effect| {
+        let verb = if effect.gained { "gains" } else { "loses" };
+        let when = change.window.from.filter(|from| *from == effect.at);
+        let when = when.map(|from| format!(" from {from}")).unwrap_or_default();
+        format!("so {} {verb} {}{when}", effect.witness, effect.permission)
+    })
+    .collect()
+}
+
+fn effect_json(effect: &Effect) -> Value {
+    json!({
+        "id": effect.change.id.to_string(),
+        "permission": effect.permission.as_str(),
+        "gained": effect.gained,
+        "witness": effect.witness.as_str(),
+        "at": effect.at.to_string(),
+    })
 }
 
 /// A grant that goes, or a deny that comes.

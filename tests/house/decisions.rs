@@ -81,6 +81,7 @@ fn a_policy_that_takes_away_what_was_used_lately_is_stopped_in_ci() {
     let without_read = POLICY.replace("\"ledger:read\", \"ledger:write\"", "\"ledger:write\"");
     diff(&without_read, &["--ci"]).failed(1, &["used lately"]);
     let shown = diff(&without_read, &[]).succeeded();
+    assert!(shown.contains("so spiffe://prod.example/payments/any loses ledger:read"), "{shown}");
     assert!(shown.contains(&format!("! {} used ledger:read", id("/payments/api"))), "{shown}");
     let json = ca.json(&["policy", "diff", file.to_str().unwrap()]);
     assert_eq!(json["used_lately"][0]["permission"], "ledger:read");

@@ -1,7 +1,9 @@
 //! What must hold of any text that is read as a permission policy.
 
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_policy::{Force, Permission, Policy, RESERVED_SERVICE, RuleKind, diff, explain, who_can};
+use countersign_policy::{
+    Force, Permission, Policy, RESERVED_SERVICE, RuleKind, diff, effects, explain, who_can,
+};
 
 const NOON: Timestamp = Timestamp::from_unix(1_795_435_200);
 
@@ -19,6 +21,12 @@ pub fn policy(octets: &[u8]) {
     assert_eq!(policy.text(), text);
     assert!(diff(&policy, &policy).is_empty(), "a policy does not differ from itself");
     let _ = policy.run_tests(NOON);
+    if let Ok(nothing) = Policy::parse("version = 1\n", "nothing") {
+        for effect in effects(&nothing, &policy, NOON) {
+            assert!(effect.gained, "without rules nobody has anything to lose");
+            assert!(policy.decide(&effect.witness, &effect.permission, effect.at).allowed);
+        }
+    }
     for id in ids(text) {
         resolved(&policy, &id);
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a broken fixture should say which")]
 
 mod decisions;
+mod effects;
 mod properties;
 mod questions;
 mod services;
