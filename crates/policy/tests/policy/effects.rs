@@ -5,12 +5,12 @@ use countersign_policy::{Effect, Policy, effects};
 use proptest::prelude::*;
 
 fn now() -> Timestamp {
-    "2026-11-23T10:00:00Z".parse().unwrap()
+    "2026-11-23T10:00:00Z".parse().expect("a time")
 }
 
 fn policy(rules: &str) -> Policy {
     let head = "version = 1\n[service.ledger]\npermissions = [\"read\", \"write\", \"tenant:{tenant}\"]\n";
-    Policy::parse(&format!("{head}{rules}"), "p").unwrap()
+    Policy::parse(&format!("{head}{rules}"), "p").expect("a policy")
 }
 
 fn rule(kind: &str, id: &str, permission: &str) -> String {
