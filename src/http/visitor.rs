@@ -48,6 +48,11 @@ impl Visitor {
         }
     }
 
+    /// The verdict about certificates that came another way than in the handshake.
+    pub(super) fn judge(&self, chain: &[CertificateDer<'static>]) -> Presented {
+        self.door.judge(Some(chain))
+    }
+
     /// The verdict for a request that arrives at `now`.
     pub(super) fn presented(&self, now: Timestamp) -> Presented {
         match &self.first {

@@ -19,6 +19,7 @@ use super::{
     grants::Tally,
     policy::Compiled,
     publisher::Published,
+    replays::Replays,
     root_hand::unlock_secret,
     token_ring::TokenRing,
 };
@@ -64,6 +65,7 @@ pub struct Ca {
     pub(super) grants: Tally,
     hasher: KeyHasher,
     pub(super) key_uses: KeyUses,
+    pub(super) replays: Replays,
 }
 
 impl std::fmt::Debug for Ca {
@@ -108,6 +110,7 @@ impl Ca {
             grants: Tally::default(),
             hasher,
             key_uses: KeyUses::default(),
+            replays: Replays::default(),
             world,
         })
     }

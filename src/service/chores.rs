@@ -31,6 +31,7 @@ impl Ca {
         self.rates().sweep();
         self.close_tallies(now).await;
         self.write_key_uses().await;
+        self.replays.sweep(now);
         let steady = self.clock_is_steady();
         self.turn_token_ring(steady)?;
         if !steady {

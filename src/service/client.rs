@@ -33,6 +33,10 @@ pub struct Holder {
 pub(super) enum Proof {
     /// By its certificate, on this connection (RFC 8705 §2).
     Certificate(Holder),
+    /// By a signature with the key of its certificate (RFC 7523 §2.2).
+    Assertion(Holder),
+    /// By a JWT-SVID of ours.
+    JwtSvid,
     /// By an API key (RFC 6749 §2.3.1); perhaps beside a certificate of the same identity.
     ApiKey {
         /// The key.
@@ -60,6 +64,8 @@ impl Client {
     pub(super) fn method(&self) -> &'static str {
         match self.proof {
             Proof::Certificate(_) => "certificate",
+            Proof::Assertion(_) => "private_key_jwt",
+            Proof::JwtSvid => "jwt_svid",
             Proof::ApiKey { .. } => "api_key",
         }
     }
@@ -67,7 +73,8 @@ impl Client {
     /// What its tokens can be bound to, if it showed a key that lasts.
     pub(super) fn holder(&self) -> Option<&Holder> {
         match &self.proof {
-            Proof::Certificate(holder) => Some(holder),
+            Proof::Certificate(holder) | Proof::Assertion(holder) => Some(holder),
+            Proof::JwtSvid => None,
             Proof::ApiKey { holder, .. } => holder.as_ref(),
         }
     }
@@ -76,7 +83,7 @@ impl Client {
     pub(super) fn api_key(&self) -> Option<&ApiKeyRecord> {
         match &self.proof {
             Proof::ApiKey { key, .. } => Some(key),
-            Proof::Certificate(_) => None,
+            Proof::Certificate(_) | Proof::Assertion(_) | Proof::JwtSvid => None,
         }
     }
 }

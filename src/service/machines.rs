@@ -50,7 +50,7 @@ impl Ca {
     }
 
     /// The machines of an identity that have not ended.
-    fn machines_here(&self, id: &SpiffeId) -> Result<Vec<Machine>, Refused> {
+    pub(super) fn machines_here(&self, id: &SpiffeId) -> Result<Vec<Machine>, Refused> {
         let filter = MachineFilter { identity: Some(id.clone()), status: None };
         let mut found = Vec::new();
         let mut after = None;

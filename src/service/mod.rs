@@ -1,6 +1,7 @@
 //! The use cases, one file each. Nothing here knows HTTP or the command line.
 
 mod api_keys;
+mod assertion;
 mod backup;
 mod book;
 mod bootstrap;
@@ -34,6 +35,7 @@ mod registrations;
 mod reload;
 mod renew;
 mod renewal_window;
+mod replays;
 mod reserved;
 mod restore;
 mod restored;
@@ -55,6 +57,7 @@ mod withdrawn_parts;
 mod workloads;
 
 pub use api_keys::ApiKeyWish;
+pub use assertion::Assertion;
 pub use bootstrap::{Bootstrap, BootstrapError, Bootstrapped};
 pub use ca::{Ca, World};
 pub use chores::life_left_percent;

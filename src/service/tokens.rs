@@ -53,6 +53,9 @@ pub enum Ungranted {
     /// The client did not prove who it is, or is not accepted.
     #[error("{0}")]
     Client(String),
+    /// The proof is too old to tell whether it is used for the first time; a new one is taken.
+    #[error("{0}")]
+    Stale(String),
     /// The client may not have tokens this way.
     #[error("{0}")]
     Unauthorized(String),

@@ -232,6 +232,8 @@ fn a_key_buys_tokens_for_its_service_only_and_unbound_ones_only_where_the_regist
         assert_eq!((&claims["cs_key"], &claims["cs_unbound"]), (&json!(key), &json!(true)));
         assert_eq!(cast.introspect(&cast.ledger, &text)["active"], true);
     }
+    let wrong = post_basic(&cast.ca, None, (&key, "csk1_x"), &[]);
+    assert_eq!(wrong.header("www-authenticate"), Some("Basic realm=\"countersign\""));
     let basic =
         |pair: (&str, &str), fields: &[(&str, &str)]| refused(&post_basic(&cast.ca, None, pair, fields));
     assert_eq!(basic((&key, &secret), &[("audience", "post")]), (400, "invalid_target".to_owned()));

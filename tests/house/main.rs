@@ -12,8 +12,10 @@
 mod api_keys;
 #[cfg(feature = "failpoints")]
 mod arrows;
+mod assertions;
 mod bodies;
 mod ca;
+mod clients;
 mod clocks;
 mod crash;
 mod decisions;

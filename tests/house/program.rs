@@ -84,6 +84,12 @@ pub(crate) fn python_tool(name: &str) -> Option<PathBuf> {
     if path.is_file() { Some(path) } else { missing(&path.display().to_string()) }
 }
 
+/// Whether the packages are there that `scripts/check` installs for `node` into `tests/peers`.
+pub(crate) fn node_modules() -> bool {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/node_modules/jose");
+    path.is_dir() || missing::<()>(&path.display().to_string()).is_some()
+}
+
 /// The library that shows a program another time.
 pub(crate) fn faketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().filter_map(Result::ok);

@@ -94,7 +94,7 @@ fn who_proves_nothing_or_another_than_they_say_is_an_invalid_client() {
     let machine = Machine::enrolled(&ca, "/payments");
     let wish = [("audience", "ledger")];
     let answer = ask(&ca, None, &wish);
-    assert!(answer.header("www-authenticate").is_some());
+    assert_eq!(answer.header("www-authenticate"), None, "nobody tried a header");
     let invalid = (401, "invalid_client".to_owned());
     assert_eq!(refused(&answer), invalid);
     let named = |name: &str| ask(&ca, Some(&machine.papers), &[wish[0], ("client_id", name)]);

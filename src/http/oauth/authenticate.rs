@@ -6,7 +6,10 @@ use countersign_verifier::{Presented, VerifiedPeer};
 
 use zeroize::Zeroizing;
 
-use super::form::{Form, decoded};
+use super::{
+    assertion::by_assertion,
+    form::{Form, decoded},
+};
 use crate::{
     http::visitor::Visitor,
     service::{Ca, Client, Shown, Ungranted},
@@ -25,9 +28,14 @@ pub(super) async fn authenticate(
     if form.one("client_secret")?.is_some() {
         return Err(Ungranted::Client("a secret belongs into the Authorization header".to_owned()));
     }
-    let client = match headers.get(header::AUTHORIZATION) {
-        Some(basic) => by_secret(ca, visitor, basic).await?,
-        None => by_certificate(ca, visitor).await?,
+    let asserted = by_assertion(ca, visitor, form).await?;
+    let client = match (asserted, headers.get(header::AUTHORIZATION)) {
+        (Some(_), Some(_)) => {
+            return Err(Ungranted::Request("two ways to prove an identity at once".to_owned()));
+        }
+        (Some(client), None) => client,
+        (None, Some(basic)) => by_secret(ca, visitor, basic).await?,
+        (None, None) => by_certificate(ca, visitor).await?,
     };
     match form.one("client_id")? {
         Some(id) if id != client.id().as_str() => {
@@ -76,7 +84,7 @@ fn credentials(header: &HeaderValue) -> Option<(String, Zeroizing<String>)> {
     Some((decoded(name)?, Zeroizing::new(decoded(secret.get(1..)?)?)))
 }
 
-fn shown(peer: &VerifiedPeer) -> Result<Shown<'_>, Ungranted> {
+pub(super) fn shown(peer: &VerifiedPeer) -> Result<Shown<'_>, Ungranted> {
     let serial = peer.serial().ok_or_else(|| {
         Ungranted::Client(format!("the serial {} was never issued here", peer.serial_hex()))
     })?;

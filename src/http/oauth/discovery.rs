@@ -33,18 +33,22 @@ pub(in crate::http) async fn jwks(State(ca): State<Arc<Ca>>) -> Response {
 
 fn document(issuer: &str) -> Value {
     let at = |path: &str| format!("{issuer}{path}");
-    let methods = json!(["tls_client_auth", "client_secret_basic"]);
-    let own_key = json!(["tls_client_auth"]);
+    let methods = json!(["tls_client_auth", "private_key_jwt", "client_secret_basic"]);
+    let own_key = json!(["tls_client_auth", "private_key_jwt"]);
+    let algorithms = json!(["ES256"]);
     json!({
         "issuer": issuer,
         "token_endpoint": at(paths::TOKEN),
         "jwks_uri": at(paths::JWKS),
         "introspection_endpoint": at(paths::INTROSPECT),
         "introspection_endpoint_auth_methods_supported": own_key,
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint": at(paths::TOKEN_REVOKE),
         "revocation_endpoint_auth_methods_supported": own_key,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         // The listener asks every client for a certificate and demands none: one address serves both (RFC 8705 §5).
         "mtls_endpoint_aliases": {
             "token_endpoint": at(paths::TOKEN),

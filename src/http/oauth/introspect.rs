@@ -27,7 +27,8 @@ pub(in crate::http) async fn introspect(
     form: Form,
 ) -> Result<Response, Fault> {
     let visitor = visitor.map(|Extension(visitor)| visitor);
-    let caller = authenticate(&ca, visitor.as_ref(), &headers, &form).await?;
+    let proven = authenticate(&ca, visitor.as_ref(), &headers, &form).await;
+    let caller = proven.map_err(|refused| Fault::of(refused, &headers))?;
     let mut response = Json(ca.introspect(&caller, subject(&form)?)?).into_response();
     never_stored(response.headers_mut());
     Ok(response)
@@ -41,7 +42,8 @@ pub(in crate::http) async fn revoke(
     form: Form,
 ) -> Result<Response, Fault> {
     let visitor = visitor.map(|Extension(visitor)| visitor);
-    let caller = authenticate(&ca, visitor.as_ref(), &headers, &form).await?;
+    let proven = authenticate(&ca, visitor.as_ref(), &headers, &form).await;
+    let caller = proven.map_err(|refused| Fault::of(refused, &headers))?;
     ca.withdraw(&caller, subject(&form)?).await?;
     let mut response = StatusCode::OK.into_response();
     never_stored(response.headers_mut());

@@ -1,5 +1,6 @@
 //! The authorization server's routes: tokens for those who prove an identity, and what others need to believe them.
 
+mod assertion;
 mod authenticate;
 mod discovery;
 mod fault;

@@ -41,7 +41,7 @@ pub(in crate::http) async fn token(
     match answered {
         Ok(token) => shown(&token),
         Err(refused) => {
-            let fault = Fault::from(refused);
+            let fault = Fault::of(refused, &headers);
             let service = form.one("audience").ok().flatten().filter(|name| name.len() <= 64);
             ca.note_no_token(client.as_ref().map(Client::id), service, fault.code(), source).await;
             fault.into_response()
