@@ -16,6 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::error::AgentError;
 use crate::generation::Publication;
 use crate::identity::{Identity, Pin, Window};
+use crate::outputs::Outputs;
 use crate::pending::PendingKey;
 use crate::refusal::skew;
 
@@ -108,6 +109,7 @@ impl Accepted {
             chain: &self.chain,
             roots: std::slice::from_ref(&self.root),
             key: key.pem(),
+            outputs: Outputs::default(),
             identity: Identity {
                 home: PathBuf::new(),
                 machine: self.machine,

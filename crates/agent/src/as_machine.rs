@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_identity::Clock;
-#[cfg(feature = "workload-api")]
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -40,7 +39,6 @@ impl AsMachine {
         &self.clock
     }
 
-    #[cfg(feature = "workload-api")]
     pub(crate) async fn post<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         path: &str,

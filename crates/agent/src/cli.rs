@@ -172,7 +172,10 @@ fn invitation(text: &str) -> Result<Invitation, AgentError> {
 async fn renew_command(config: &Config) -> Result<ExitCode, AgentError> {
     log_to_stderr("warn");
     let dir = Dir::at(&config.dir);
-    let options = RenewOptions::default().addresses(&config.ca).stages(stages::of_program());
+    let options = RenewOptions::default()
+        .addresses(&config.ca)
+        .outputs(config.files.clone())
+        .stages(stages::of_program());
     let identity = match renew(&dir, &options).await {
         Err(error) if error.code() == Some(ProblemCode::CertificateExpired) => {
             let identity = recover(&dir, &options).await?;
@@ -185,8 +188,8 @@ async fn renew_command(config: &Config) -> Result<ExitCode, AgentError> {
             identity
         }
     };
-    if !config.reload.is_empty() {
-        reload(&dir, &config.reload, identity.serial(), &SystemClock).await?;
+    if let Some(how) = &config.reload {
+        reload(&dir, how, identity.serial(), &SystemClock).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! The configuration of `run`: as written, and as meant.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
+use crate::outputs::{OutputFile, Outputs};
+use crate::reload::{Reload, ReloadSignal};
 #[cfg(feature = "workload-api")]
 use crate::socket::{WorkloadApi, WorkloadApiFile, read_settings};
 
@@ -24,7 +27,7 @@ use crate::socket::{WorkloadApi, WorkloadApiFile, read_settings};
 ///     "#,
 ///     "/etc/countersign/agent.toml".as_ref(),
 /// )?;
-/// assert_eq!(config.reload, ["systemctl", "reload", "nginx"]);
+/// assert_eq!(config.reload.unwrap().to_string(), "the reload command `systemctl reload nginx`");
 /// # Ok::<(), countersign_agent::AgentError>(())
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,9 +37,13 @@ pub struct Config {
     /// Addresses of the CA, most wanted first; default the one that led to the identity. Not trusted: whoever answers
     /// there must still be the pinned CA.
     pub ca: Vec<Endpoint>,
-    /// The command that makes a service take up a new certificate, program first; default none. It runs with the
-    /// agent's rights.
-    pub reload: Vec<String>,
+    /// What makes a service take up a new certificate; default nothing.
+    pub reload: Option<Reload>,
+    /// Where a service serves the certificate, `HOST:PORT`: after each reload the agent looks whether it does, and tells
+    /// the CA. Default nowhere.
+    pub served_at: Option<String>,
+    /// Who may read which of the files beside their owner; default nobody but the owner reads keys.
+    pub files: Outputs,
     /// How much is logged: error, warn, info, debug or trace; default info, a line for each renewal.
     pub log: String,
     /// The local socket for processes of this machine; default none.
@@ -50,6 +57,10 @@ const KEYS: &[&str] = &[
     "ca",
     "url",
     "reload",
+    "reload_signal",
+    "reload_unit",
+    "served_at",
+    "files",
     "log",
     #[cfg(feature = "workload-api")]
     "workload_api",
@@ -67,10 +78,28 @@ struct ConfigFile {
     url: Option<String>,
     #[serde(default)]
     reload: Vec<String>,
+    reload_signal: Option<SignalFile>,
+    reload_unit: Option<String>,
+    served_at: Option<String>,
+    #[serde(default)]
+    files: BTreeMap<String, OutputFile>,
     #[serde(default = "default_log")]
     log: String,
     #[cfg(feature = "workload-api")]
     workload_api: Option<WorkloadApiFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignalFile {
+    pid_file: PathBuf,
+    #[serde(default = "default_signal")]
+    signal: String,
+}
+
+/// What most services reload by.
+fn default_signal() -> String {
+    "HUP".to_owned()
 }
 
 /// A line for each renewal, and for whatever goes wrong.
@@ -85,7 +114,9 @@ impl Config {
         Self {
             dir: dir.into(),
             ca: Vec::new(),
-            reload: Vec::new(),
+            reload: None,
+            served_at: None,
+            files: Outputs::default(),
             log: default_log(),
             #[cfg(feature = "workload-api")]
             workload_api: None,
@@ -130,10 +161,8 @@ impl Config {
         let ca = file.ca.iter().map(|url| url.parse().map_err(|error| wrong(format!("ca: {error}"))));
         let url = file.url.iter().map(|url| url.parse().map_err(|error| wrong(format!("url: {error}"))));
         let ca = ca.chain(url).collect::<Result<_, _>>()?;
-        if file.reload.first().is_some_and(|program| program.is_empty()) {
-            return Err(wrong(
-                "reload: found an empty program name, expected [\"program\", \"argument\", …]".into(),
-            ));
+        if file.served_at.as_deref().is_some_and(|at| !is_host_and_port(at)) {
+            return Err(wrong(format!("served_at: found {:?}, expected HOST:PORT", file.served_at)));
         }
         if !LEVELS.contains(&file.log.as_str()) {
             return Err(wrong(format!("log: found {:?}, expected one of {}", file.log, LEVELS.join(", "))));
@@ -142,12 +171,48 @@ impl Config {
         Ok(Self {
             dir,
             ca,
-            reload: file.reload,
+            reload: reload(file.reload, file.reload_signal, file.reload_unit).map_err(&wrong)?,
+            served_at: file.served_at,
+            files: Outputs::read(file.files).map_err(&wrong)?,
             log: file.log,
             #[cfg(feature = "workload-api")]
             workload_api: file.workload_api.map(read_settings).transpose().map_err(wrong)?,
         })
     }
+}
+
+/// The one way to reload that the file names.
+fn reload(
+    command: Vec<String>,
+    signal: Option<SignalFile>,
+    unit: Option<String>,
+) -> Result<Option<Reload>, String> {
+    if command.first().is_some_and(String::is_empty) {
+        return Err("reload: found an empty program name, expected [\"program\", \"argument\", …]".into());
+    }
+    match (command.is_empty(), signal, unit) {
+        (true, None, None) => Ok(None),
+        (false, None, None) => Ok(Some(Reload::Command(command))),
+        (true, Some(SignalFile { pid_file, signal }), None) => {
+            let known = ReloadSignal::ALL.into_iter().find(|known| known.as_str() == signal);
+            let signal = known.ok_or_else(|| {
+                format!("reload_signal.signal: found {signal:?}, expected HUP, USR1 or USR2")
+            })?;
+            Ok(Some(Reload::Signal { pid_file, signal }))
+        }
+        (true, None, Some(unit)) if unit.contains('.') && !unit.starts_with('-') => {
+            Ok(Some(Reload::Unit(unit)))
+        }
+        (true, None, Some(unit)) => {
+            Err(format!("reload_unit: found {unit:?}, expected a unit such as nginx.service"))
+        }
+        _ => Err("found several of reload, reload_signal and reload_unit, expected one of them".into()),
+    }
+}
+
+fn is_host_and_port(text: &str) -> bool {
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|p| p > 0))
 }
 
 /// The program and arguments that somebody meant by a line; a shell where only a shell understands it.
@@ -215,6 +280,13 @@ mod tests {
             "dir = \"d\"\nlog = \"loud\"",
             "dir = \"d\"\nreload = [\"\"]",
             "dir = \"d\"\nreload = \"systemctl reload nginx\"",
+            "dir = \"d\"\nreload = [\"x\"]\nreload_unit = \"nginx.service\"",
+            "dir = \"d\"\nreload_unit = \"--now\"",
+            "dir = \"d\"\nreload_signal = { pid_file = \"/p\", signal = \"KILL\" }",
+            "dir = \"d\"\nserved_at = \"localhost\"",
+            "dir = \"d\"\n[files.\"svid.kee\"]\nmode = \"0640\"",
+            "dir = \"d\"\n[files.\"svid.key\"]\nmode = \"0644\"",
+            "dir = \"d\"\n[files.\"svid.key\"]\ngroup = \"no such group\"",
             "dir = ",
         ] {
             assert_eq!(parse(text).unwrap_err().exit_code(), 2, "{text}");

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::durable;
 use crate::error::AgentError;
 use crate::identity::{Identity, Meta};
+use crate::outputs::Outputs;
 
 /// The directory of generations inside an identity's directory.
 pub(crate) const GENERATIONS: &str = "generations";
@@ -34,6 +35,8 @@ pub(crate) struct Publication<'a> {
     pub(crate) roots: &'a [CertificateDer<'static>],
     pub(crate) key: Zeroizing<String>,
     pub(crate) identity: Identity,
+    /// For whom the files are.
+    pub(crate) outputs: Outputs,
 }
 
 /// Writes a whole generation called `name` and makes it durable; until then it has another name.
@@ -49,11 +52,21 @@ pub(crate) fn write(
     let meta = serde_json::to_string_pretty(&Meta::from(&publication.identity))
         .map_err(|error| AgentError::failed(format!("cannot write {META}: {error}")))?;
     durable::make_dir(&fresh)?;
-    durable::create(&fresh.join(KEY), publication.key.as_bytes(), durable::SECRET)?;
-    durable::create(&fresh.join(COMBINED), combined.as_bytes(), durable::SECRET)?;
-    durable::create(&fresh.join(SVID), chain.as_bytes(), durable::PUBLIC)?;
-    durable::create(&fresh.join(BUNDLE), pem(publication.roots).as_bytes(), durable::PUBLIC)?;
-    durable::create(&fresh.join(META), meta.as_bytes(), durable::PUBLIC)?;
+    let roots = pem(publication.roots);
+    let files = [
+        (KEY, publication.key.as_bytes(), durable::SECRET),
+        (COMBINED, combined.as_bytes(), durable::SECRET),
+        (SVID, chain.as_bytes(), durable::PUBLIC),
+        (BUNDLE, roots.as_bytes(), durable::PUBLIC),
+        (META, meta.as_bytes(), durable::PUBLIC),
+    ];
+    for (name, content, mode) in files {
+        let path = fresh.join(name);
+        durable::create(&path, content, mode)?;
+        publication.outputs.apply(name, &path)?;
+    }
+    publication.outputs.open_the_way(&fresh)?;
+    publication.outputs.open_the_way(generations)?;
     durable::sync_dir(&fresh)?;
     durable::rename(&fresh, &home)?;
     durable::sync_dir(generations)?;

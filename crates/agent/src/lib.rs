@@ -47,10 +47,12 @@ mod generation;
 mod identity;
 mod lock;
 mod output;
+mod outputs;
 mod owner;
 #[cfg(feature = "workload-api")]
 mod pause;
 mod pending;
+mod proof;
 mod refusal;
 mod reload;
 mod renew;
@@ -69,7 +71,8 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use enroll::{EnrollOptions, Enrolled, enroll, enroll_or_keep};
 pub use error::{AgentError, ErrorKind};
 pub use identity::{Identity, Pin, Window};
-pub use reload::reload;
+pub use outputs::Outputs;
+pub use reload::{Reload, ReloadSignal, reload};
 pub use renew::{RenewOptions, recover, renew};
 #[cfg(feature = "workload-api")]
 pub use socket::{WorkloadApi, soften};

@@ -12,7 +12,9 @@ use crate::contact::Contact;
 use crate::dir::{Dir, Held};
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
+use crate::generation::Publication;
 use crate::identity::{self, Identity};
+use crate::outputs::Outputs;
 use crate::pending::Purpose;
 use crate::route::Route;
 use crate::stages::{Stage, Stages, Uninterrupted};
@@ -21,13 +23,19 @@ use crate::stages::{Stage, Stages, Uninterrupted};
 #[derive(Clone, Debug)]
 pub struct RenewOptions {
     route: Option<Arc<Route>>,
+    outputs: Outputs,
     clock: Arc<dyn Clock>,
     stages: Arc<dyn Stages>,
 }
 
 impl Default for RenewOptions {
     fn default() -> Self {
-        Self { route: None, clock: Arc::new(SystemClock), stages: Arc::new(Uninterrupted) }
+        Self {
+            route: None,
+            outputs: Outputs::default(),
+            clock: Arc::new(SystemClock),
+            stages: Arc::new(Uninterrupted),
+        }
     }
 }
 
@@ -43,6 +51,12 @@ impl RenewOptions {
     /// As [`addresses`](Self::addresses), shared with whoever else asks the CA.
     pub(crate) fn route(self, route: Option<Arc<Route>>) -> Self {
         Self { route, ..self }
+    }
+
+    /// For whom the files are; default the agent alone.
+    #[must_use]
+    pub fn outputs(self, outputs: Outputs) -> Self {
+        Self { outputs, ..self }
     }
 
     /// Another clock than the machine's.
@@ -129,9 +143,6 @@ async fn next(
         other => other?,
     };
     let accepted = Accepted::judge(&answer.body, &key, before.pin(), &options.clock)?.continues(before)?;
-    held.publish(
-        &accepted.publication(&key, before.pin(), &answer.endpoint, before.redeemed.clone())?,
-        &purpose,
-        stages,
-    )
+    let publication = accepted.publication(&key, before.pin(), &answer.endpoint, before.redeemed.clone())?;
+    held.publish(&Publication { outputs: options.outputs.clone(), ..publication }, &purpose, stages)
 }

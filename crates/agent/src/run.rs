@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::{Identity, Window};
+use crate::proof::prove;
 use crate::reload::reload;
 use crate::renew::{RenewOptions, enrolled, recover, renew};
 use crate::route::Route;
@@ -139,6 +140,7 @@ impl Agent {
         self.reload_if_due(identity, reload_after).await;
         let options = || {
             RenewOptions::default()
+                .outputs(self.config.files.clone())
                 .route(self.route.clone())
                 .clock(Arc::clone(&self.clock))
                 .stages(Arc::clone(&self.stages))
@@ -205,25 +207,40 @@ impl Agent {
         }
     }
 
-    /// Runs the reload command for a certificate that it has not seen: after a renewal, and after a crash between
-    /// publishing and reloading.
+    /// Reloads for a certificate that the service has not seen: after a renewal, and after a crash between publishing and
+    /// reloading. Then looks whether it is served.
     async fn reload_if_due(&self, identity: &Identity, after: &mut Timestamp) {
         let now = self.clock.now();
         let due = self.dir.record().map_or(true, |record| record.wants_reload(identity.serial()));
-        if self.config.reload.is_empty() || !due || now < *after {
-            return;
-        }
-        *after = now + RELOAD_AGAIN;
-        match reload(&self.dir, &self.config.reload, identity.serial(), &*self.clock).await {
+        let Some(how) = self.config.reload.as_ref().filter(|_| due && now >= *after) else { return };
+        match reload(&self.dir, how, identity.serial(), &*self.clock).await {
             Ok(()) => {
-                *after = now;
-                tracing::info!(command = self.config.reload.join(" "), "reloaded");
+                tracing::info!("reloaded by {how}");
+                self.prove(identity);
             }
             Err(error) => {
+                *after = now + RELOAD_AGAIN;
                 let pause = duration::format(RELOAD_AGAIN);
                 tracing::warn!(hint = error.hint(), "{error}; trying again in {pause}");
             }
         }
+    }
+
+    /// Looks, beside everything else, whether the service serves the certificate.
+    fn prove(&self, identity: &Identity) {
+        let Some(address) = self.config.served_at.clone() else { return };
+        let (clock, identity) = (Arc::clone(&self.clock), identity.clone());
+        let machine = AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&clock));
+        tokio::spawn(async move {
+            match prove(&machine, &identity, &address, &clock).await {
+                Ok(()) => {
+                    tracing::info!(serial = %identity.serial(), address, "the new certificate is served")
+                }
+                Err(error) => {
+                    tracing::warn!(hint = error.hint_of_agent(), "not proven to be in use: {error}")
+                }
+            }
+        });
     }
 
     fn tell(&self, identity: &Identity, failure: Option<AgentError>, next: Option<Timestamp>) {

@@ -5,6 +5,10 @@ pub mod targets;
 
 #[test]
 fn every_seed_of_the_fuzz_corpus_holds() {
-    let targets: &[countersign_testkit::Target] = &[("agent_config", targets::agent_config)];
+    let targets: &[countersign_testkit::Target] = &[
+        ("agent_config", targets::agent_config),
+        ("attestation", targets::attestation),
+        ("header_block", targets::header_block),
+    ];
     countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_agent::config::Config;
 use countersign_agent::run::{Agent, Order};
 use countersign_agent::schedule::{State, TICK};
-use countersign_agent::{Dir, EnrollOptions, RenewOptions, enroll, renew};
+use countersign_agent::{Dir, EnrollOptions, Reload, RenewOptions, enroll, renew};
 use countersign_api::{ProblemCode, RenewalWindow};
 use countersign_identity::Clock as _;
 use countersign_testkit::noon_clock;
@@ -44,7 +44,7 @@ async fn an_order_to_renew_is_followed_and_the_service_is_told() {
     enrolled(&ca, scratch.path()).await;
     let told = scratch.path().join("told");
     let reload = ["sh", "-c", &format!("echo x >> {}", told.display())].map(str::to_owned);
-    let config = Config { reload: reload.to_vec(), ..Config::for_dir(scratch.path()) };
+    let config = Config { reload: Some(Reload::Command(reload.to_vec())), ..Config::for_dir(scratch.path()) };
     let (orders, agent) = start(config, noon_clock());
     let times = || std::fs::read_to_string(&told).map_or(0, |text| text.lines().count());
     eventually("the certificate found at the start is taken up", || times() == 1).await;

@@ -13,6 +13,7 @@ mod peers;
 mod program;
 mod renewal;
 mod schedule;
+mod serving;
 mod socket;
 mod states;
 mod workloads;
