@@ -71,6 +71,7 @@ mod hyper_client;
 mod jwks;
 mod jws;
 mod key;
+mod known_paths;
 mod leaf;
 mod limit;
 mod live;

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_identity::{Clock, KeyHash, Timestamp, ValidityState};
+use countersign_identity::{Clock, KeyHash, Timestamp, Validity, ValidityState};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use crate::authority::{self, Rules};
 use crate::certificate::Certificate;
+use crate::known_paths::Path;
 use crate::leaf::key_hash;
 use crate::profile::Place;
 use crate::refusal::{AuthorityRule, ChainFault};
@@ -122,6 +123,36 @@ impl PathSearch<'_> {
         above: &[CertificateDer<'_>],
         at: UnixTime,
     ) -> Result<KeyHash, PathFault> {
+        self.search(der, above, at, |path| key_hash(&path.issuer_spki()))
+    }
+
+    /// The same with everything on the path, to be known again.
+    pub(crate) fn find_path(
+        &self,
+        der: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        at: UnixTime,
+    ) -> Result<Path, PathFault> {
+        self.search(der, above, at, |path| self.walk(path))
+    }
+
+    /// Whether nothing that can have changed is held against the authorities on a path known from before.
+    pub(crate) fn still_stands(&self, path: &Path) -> Result<(), ChainFault> {
+        for (der, issuer_key) in &path.above {
+            let unreadable = |what| ChainFault::NotAnAuthority(AuthorityRule::Malformed(what));
+            self.stands(&Certificate::read(der).map_err(unreadable)?, *issuer_key)?;
+        }
+        Ok(())
+    }
+
+    fn search<T>(
+        &self,
+        der: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        at: UnixTime,
+        found: impl FnOnce(&VerifiedPath<'_>) -> T,
+    ) -> Result<T, PathFault> {
+        let take = found;
         let found = above.len().saturating_add(1);
         if found > CHAIN_LIMIT {
             return Err(ChainFault::TooLong { found, limit: CHAIN_LIMIT }.into());
@@ -144,12 +175,33 @@ impl PathSearch<'_> {
         let algorithms = self.provider.signature_verification_algorithms.all;
         let (roots, judge) = (self.roots.anchors(), Some(&judge as _));
         match end_entity.verify_for_usage(algorithms, roots, above, at, usage, None, judge) {
-            Ok(path) => Ok(key_hash(&path.issuer_spki())),
+            Ok(path) => Ok(take(&path)),
             Err(error) => {
                 let own = own.into_inner().or_else(|| self.unreadable_to_others(&error, above));
                 Err(fault(&error, own))
             }
         }
+    }
+
+    fn walk(&self, path: &VerifiedPath<'_>) -> Path {
+        let root = self.roots.validity(path.anchor());
+        let (mut from, mut until) = root.map_or((Timestamp::MAX, Timestamp::MIN), ends);
+        let mut key = key_hash(&webpki::spki_for_anchor(path.anchor()));
+        let mut above = Vec::new();
+        for intermediate in path.intermediate_certificates().rev() {
+            let der = intermediate.der();
+            // It was read before, by the judge. If it could not be, the path would be good at no time.
+            match Certificate::read(&der) {
+                Ok(certificate) => {
+                    let (first, last) = ends(certificate.validity);
+                    (from, until) = (from.max(first), until.min(last));
+                    above.push((der.clone().into_owned(), key));
+                    key = certificate.key.hash();
+                }
+                Err(_) => until = Timestamp::MIN,
+            }
+        }
+        Path { issuer_key: key, above, from, until }
     }
 
     /// The signing certificate the path builder stumbled over without saying which.
@@ -226,6 +278,10 @@ fn fault(error: &webpki::Error, own: Option<ChainFault>) -> PathFault {
         Path::EndEntityUsedAsCa => own.unwrap_or(ChainFault::NotAnAuthority(AuthorityRule::NotCa)),
         other => ChainFault::Other(other.to_string()),
     })
+}
+
+fn ends(validity: Validity) -> (Timestamp, Timestamp) {
+    (validity.not_before(), validity.not_after())
 }
 
 /// Whether a root is in its time.

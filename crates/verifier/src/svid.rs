@@ -8,6 +8,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::authority::Rules;
+use crate::known_paths::{KnownPaths, Presentation};
 use crate::leaf::Leaf;
 use crate::limit::{KeyKind, Limits};
 use crate::live::LiveSet;
@@ -58,14 +59,23 @@ pub struct SvidVerifier {
     live: Option<Arc<dyn LiveSet>>,
     depth: Option<usize>,
     limits: Limits,
+    paths: Arc<KnownPaths>,
 }
 
 impl SvidVerifier {
     /// A verifier of these bundles by this clock, without a revocation list.
     #[must_use]
     pub fn new(provider: Arc<CryptoProvider>, trust: Arc<TrustStore>, clock: Arc<dyn Clock>) -> Self {
-        let limits = Limits::default();
-        Self { provider, trust, clock, revocation: None, live: None, depth: None, limits }
+        Self {
+            provider,
+            trust,
+            clock,
+            revocation: None,
+            live: None,
+            depth: None,
+            limits: Limits::default(),
+            paths: Arc::default(),
+        }
     }
 
     /// Also asks `revocation`, last of all.
@@ -84,7 +94,8 @@ impl SvidVerifier {
     /// counted. Without it, rustls-webpki ends at six.
     #[must_use]
     pub fn with_depth_limit(self, limit: usize) -> Self {
-        Self { depth: Some(limit), ..self }
+        // What was found without the limit may break it.
+        Self { depth: Some(limit), paths: Arc::default(), ..self }
     }
 
     /// Also refuses certificates whose whole life is longer: a stolen key works no longer than that.
@@ -150,7 +161,9 @@ impl SvidVerifier {
         };
         let issuer_key = match self.known(&leaf) {
             Some(issuer_key) => issuer_key,
-            None => issuer(&search, &anchors, &leaf, above).map_err(|fault| self.refusal(&leaf, fault))?,
+            None => {
+                self.issuer(&search, &anchors, &leaf, above).map_err(|fault| self.refusal(&leaf, fault))?
+            }
         };
         leaf.obey_rules(&self.provider)?;
         let within = self.limits.judge(leaf.certificate());
@@ -193,6 +206,40 @@ impl SvidVerifier {
         Ok(anchors)
     }
 
+    /// The key of a leaf's issuer: by one signature where a snapshot lists its issuer, by a whole path elsewhere, and by none where that
+    /// path was found before.
+    fn issuer(
+        &self,
+        search: &PathSearch<'_>,
+        anchors: &Arc<Anchors>,
+        leaf: &Leaf<'_>,
+        above: &[CertificateDer<'_>],
+    ) -> Result<KeyHash, PathFault> {
+        let (now, at) = (search.now, path_time(leaf, search.now));
+        if let Some(roots) = anchors.issuers() {
+            // Nothing may stand between a listed issuer and a leaf.
+            match (PathSearch { roots, ..*search }).find(leaf.der(), &[], at) {
+                Err(PathFault::UnknownIssuer) => {}
+                verdict => return verdict,
+            }
+        }
+        let presented = Presentation::of(leaf.der(), above, search.usage);
+        let issuer_key = match self.paths.get(presented, anchors, now) {
+            Some(path) => {
+                search.still_stands(&path)?;
+                path.issuer_key
+            }
+            None => {
+                let path = search.find_path(leaf.der(), above, at)?;
+                let issuer_key = path.issuer_key;
+                self.paths.put(presented, path, anchors, now);
+                issuer_key
+            }
+        };
+        anchors.is_listed(issuer_key, now)?;
+        Ok(issuer_key)
+    }
+
     fn is_not_revoked(&self, facts: &PeerFacts, standing: Result<(), ChainFault>) -> Result<(), Refusal> {
         let spiffe_id = || facts.spiffe_id.clone();
         let revoked = || Refusal::Revoked { serial: facts.serial_hex(), spiffe_id: spiffe_id() };
@@ -223,26 +270,6 @@ impl SvidVerifier {
         let (serial, tbs_sha256) = leaf.fingerprint()?;
         live.signed_here(serial, &tbs_sha256)
     }
-}
-
-/// The key of a leaf's issuer: by one signature where a snapshot lists its issuer, by a whole path elsewhere.
-fn issuer(
-    search: &PathSearch<'_>,
-    anchors: &Anchors,
-    leaf: &Leaf<'_>,
-    above: &[CertificateDer<'_>],
-) -> Result<KeyHash, PathFault> {
-    let at = path_time(leaf, search.now);
-    if let Some(roots) = anchors.issuers() {
-        // Nothing may stand between a listed issuer and a leaf.
-        match (PathSearch { roots, ..*search }).find(leaf.der(), &[], at) {
-            Err(PathFault::UnknownIssuer) => {}
-            verdict => return verdict,
-        }
-    }
-    let issuer_key = search.find(leaf.der(), above, at)?;
-    anchors.is_listed(issuer_key, search.now)?;
-    Ok(issuer_key)
 }
 
 fn in_time(facts: PeerFacts, now: Timestamp) -> Result<VerifiedPeer, Refusal> {

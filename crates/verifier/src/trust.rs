@@ -250,11 +250,16 @@ impl Roots {
         &self.anchors
     }
 
+    /// From when to when the root behind an anchor counts, if it is one held here. The same key under the same name may stand there twice,
+    /// renewed: the longer life counts.
+    pub(crate) fn validity(&self, anchor: &TrustAnchor<'_>) -> Option<Validity> {
+        let found = self.anchors.iter().zip(&self.held).filter(|(held, _)| *held == anchor);
+        found.map(|(_, root)| root.validity).max_by_key(Validity::not_after)
+    }
+
     /// Whether the root behind an anchor is in its time; path building does not look.
     pub(crate) fn judge(&self, anchor: &TrustAnchor<'_>, now: Timestamp) -> Result<(), ChainFault> {
-        // The same key under the same name may stand there twice, renewed: the longer life counts.
-        let found = self.anchors.iter().zip(&self.held).filter(|(held, _)| *held == anchor);
-        match found.map(|(_, root)| root.validity).max_by_key(Validity::not_after) {
+        match self.validity(anchor) {
             Some(validity) => in_time(validity.state(now)),
             None => {
                 let what = "it is no root held here".to_owned();

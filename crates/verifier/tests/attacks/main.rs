@@ -14,6 +14,7 @@ mod endpoints;
 mod front_door;
 mod gate;
 mod handshake;
+mod known;
 mod leaves;
 mod limits;
 mod lists;
