@@ -1,12 +1,7 @@
 //! Peers and certificates of other makers: openssl, curl, Python.
 
 #![cfg(feature = "axum")]
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests: a panic says where the fixture broke"
-)]
+#![expect(clippy::expect_used, clippy::panic, reason = "tests: a panic says where the fixture broke")]
 
 use std::fs;
 use std::io::Write as _;
