@@ -21,6 +21,8 @@ use crate::endpoint::Endpoint;
 use crate::enroll::{EnrollOptions, Enrolled, enroll_or_keep};
 use crate::error::AgentError;
 use crate::identity::Identity;
+use crate::install::{Installation, install};
+use crate::notify::Notify;
 use crate::output;
 use crate::reload::reload;
 use crate::renew::{RenewOptions, recover, renew};
@@ -53,6 +55,8 @@ enum Command {
     ///
     /// Exit status 1 if the identity is missing or cannot be used.
     Status(StatusArgs),
+    /// Write hardened systemd units for `run` with this configuration, and for the reload hook in it.
+    Install(InstallArgs),
 }
 
 #[derive(Args)]
@@ -92,6 +96,19 @@ struct StatusArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct InstallArgs {
+    /// The TOML file that `run` shall use.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The user the agent runs as; default: the owner of the identity's directory.
+    #[arg(long)]
+    user: Option<String>,
+    /// Where the units go.
+    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
+    to: PathBuf,
+}
+
 impl Place {
     fn config(&self) -> Result<Config, AgentError> {
         match (&self.config, &self.dir) {
@@ -128,6 +145,7 @@ async fn perform(command: &Command) -> Result<ExitCode, AgentError> {
         Command::Renew(place) => renew_command(&place.config()?).await,
         Command::Run(place) => run_command(place.config()?).await,
         Command::Status(args) => status_command(args),
+        Command::Install(args) => install_command(args),
     }
 }
 
@@ -214,7 +232,32 @@ async fn run_command(config: Config) -> Result<ExitCode, AgentError> {
             }
         }
     });
-    Agent::new(config, Arc::new(SystemClock)).stages(stages::of_program()).run(receiver).await?;
+    let agent = Agent::new(config, Arc::new(SystemClock)).stages(stages::of_program());
+    agent.notify(Notify::of_environment()).run(receiver).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn install_command(args: &InstallArgs) -> Result<ExitCode, AgentError> {
+    let whole = |path: &std::path::Path| {
+        std::path::absolute(path).map_err(|error| AgentError::file("find", path, &error))
+    };
+    let config_file = whole(&args.config)?;
+    let config = Config::read(&config_file)?;
+    let program = std::env::current_exe()
+        .map_err(|error| AgentError::failed(format!("where is this program? {error}")))?;
+    let to = whole(&args.to)?;
+    let units = install(&Installation { config, config_file, program, user: args.user.clone(), to })?;
+    units.iter().for_each(|unit| output::result(&format!("written {}", unit.display())));
+    let names: Vec<_> =
+        units.iter().filter_map(|unit| unit.file_name()).map(|name| name.to_string_lossy()).collect();
+    let wanted: Vec<_> =
+        names.iter().filter(|name| !name.ends_with("reload.service")).map(|n| &**n).collect();
+    output::result(&format!("next: systemctl daemon-reload && systemctl enable --now {}", wanted.join(" ")));
+    if units.len() > 1 {
+        output::result(
+            "the hook has units of its own now: take reload, reload_signal or reload_unit out of the configuration",
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

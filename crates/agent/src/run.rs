@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::{Identity, Window};
+use crate::notify::Notify;
 use crate::proof::prove;
 use crate::reload::reload;
 use crate::renew::{RenewOptions, enrolled, recover, renew};
@@ -62,6 +63,7 @@ pub struct Agent {
     route: Option<Arc<Route>>,
     clock: Arc<dyn Clock>,
     stages: Arc<dyn Stages>,
+    notify: Notify,
 }
 
 impl Agent {
@@ -70,7 +72,13 @@ impl Agent {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
         let dir = Dir::at(&config.dir);
         let route = (!config.ca.is_empty()).then(|| Arc::new(Route::new(config.ca.iter().cloned())));
-        Self { config, dir, route, clock, stages: Arc::new(Uninterrupted) }
+        Self { config, dir, route, clock, stages: Arc::new(Uninterrupted), notify: Notify::default() }
+    }
+
+    /// The service manager that hears how it goes; default nobody.
+    #[must_use]
+    pub fn notify(self, notify: Notify) -> Self {
+        Self { notify, ..self }
     }
 
     /// Who hears of the stages; default nobody.
@@ -94,15 +102,22 @@ impl Agent {
         let mut failure: Option<AgentError> = None;
         let mut reload_after = self.clock.now();
         tracing::info!(spiffe_id = %identity.spiffe_id(), dir = %self.dir.path().display(), "keeping");
+        self.notify.ready();
         loop {
             let (state, action) = schedule.on(event, self.clock.now());
             if matches!(event, Event::Loaded(_) | Event::Renewed(_)) {
                 serving.machine_is(&identity);
+                if self.config.reload.is_none() {
+                    // Somebody else reloads the service, as the units of `install` do.
+                    self.prove(&identity);
+                }
             }
             if !matches!(event, Event::Tick | Event::WindowUnknown) {
                 self.tell(&identity, failure.take(), schedule.next_attempt());
                 self.note(state, schedule.next_attempt());
+                self.notify.alive(Some(&format!("{state:?}, {}", until(&identity))));
             }
+            self.notify.alive(None);
             let end = tokio::select! {
                 order = orders.recv() => match order {
                     // A renewal or reload that was under way is begun again, the renewal with the same key.
@@ -112,6 +127,7 @@ impl Agent {
                         continue;
                     }
                     Some(Order::Stop) | None => {
+                        self.notify.stopping();
                         serving.end().await;
                         return Ok(());
                     }
@@ -276,4 +292,9 @@ impl Agent {
             }
         }
     }
+}
+
+/// Until when, for the service manager's status line.
+fn until(identity: &Identity) -> String {
+    format!("{} until {}", identity.spiffe_id(), identity.validity().not_after())
 }
