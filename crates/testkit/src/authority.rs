@@ -80,6 +80,14 @@ impl Authority {
         LeafForge::new(self, uri)
     }
 
+    /// A certificate of this authority for the name and key of another one, whoever certified that before.
+    #[must_use]
+    pub fn cross_sign(&self, other: &Self) -> CertificateDer<'static> {
+        let mut params = other.params.clone();
+        params.use_authority_key_identifier_extension = true;
+        self.sign(&params, &other.key)
+    }
+
     /// Its own certificate.
     ///
     /// # Panics

@@ -289,3 +289,21 @@ fn a_private_key_never_shows_in_debug_output() {
     let shown = format!("{:?}", own(&forged));
     assert_eq!(shown, "OwnIdentity { certificates: 2, .. }");
 }
+
+#[tokio::test]
+async fn a_chain_too_large_for_a_handshake_costs_that_connection_alone() {
+    let world = World::new();
+    let acceptor = world.server(only(PAYMENTS)).build().expect("a server");
+    let mut leaf = world.issuer.leaf(PAYMENTS);
+    for name in 0..1000 {
+        leaf = leaf.dns(&format!("name-{name}.a-long-name-of-no-use.prod.example"));
+    }
+    let leaf = leaf.forge();
+    let chain = [leaf.chain(), leaf.chain()].concat();
+    let giant = OwnIdentity::new(chain, leaf.key_der()).expect("an identity");
+    let giant = world.client(PAYMENTS).identity(giant).build().expect("a client");
+    let (accepted, _) = meet(&acceptor, &giant).await;
+    assert!(matches!(accepted, Err(AcceptError::Handshake(_))), "{accepted:?}");
+    let (accepted, _) = meet(&acceptor, &world.client(PAYMENTS).build().expect("a client")).await;
+    assert!(accepted.is_ok(), "{accepted:?}");
+}

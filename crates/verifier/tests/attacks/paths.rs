@@ -151,6 +151,37 @@ fn a_chain_longer_than_honest_ones_is_refused() {
 }
 
 #[test]
+fn a_chain_a_hundred_deep_is_refused_before_any_signature() {
+    let world = World::new();
+    let mut authority = world.root.issuer();
+    for _ in 0..99 {
+        authority = authority.issuer();
+    }
+    let forged = authority.leaf(PAYMENTS).forge();
+    let found = fault(world.refuse(&forged));
+    assert_eq!(found, Some(ChainFault::TooLong { found: 101, limit: 16 }));
+}
+
+#[test]
+fn a_chain_that_goes_round_in_a_circle_leads_nowhere() {
+    let world = World::new();
+    // Two authorities that certified each other, and no root that knows either.
+    let (one, other) = (Authority::root("prod.example"), Authority::root("prod.example"));
+    let leaf = one.leaf(PAYMENTS).forge();
+    let circle = [leaf.leaf().clone(), other.cross_sign(&one), one.cross_sign(&other)];
+    let refusal = world.verifier().verify(&circle, Usage::Client).expect_err("it leads to no root");
+    assert!(matches!(refusal, Refusal::UnknownIssuer { .. }), "{refusal}");
+    // The same circle beside a way out of it.
+    let way_out = world.root.cross_sign(&other);
+    let open = [&circle[..], &[way_out]].concat();
+    assert!(world.verifier().verify(&open, Usage::Client).is_ok());
+    let many: Vec<_> = circle.iter().cycle().skip(1).take(15).cloned().collect();
+    let repeated = [&circle[..1], &many].concat();
+    let refusal = world.verifier().verify(&repeated, Usage::Client).expect_err("the circle again and again");
+    assert!(matches!(refusal, Refusal::UnknownIssuer { .. } | Refusal::Chain { .. }), "{refusal}");
+}
+
+#[test]
 fn a_chain_in_any_order_and_with_strangers_is_accepted() {
     let world = World::new();
     let forged = world.issuer.leaf(PAYMENTS).forge();

@@ -36,6 +36,25 @@ fn a_garbage_intermediate_helps_nobody_and_harms_nobody() {
     assert!(world.verifier().verify(&without, Usage::Client).is_err());
 }
 
+#[test]
+fn a_giant_certificate_is_judged_like_any_other() {
+    let world = World::new();
+    let giant = |names: usize| {
+        let mut leaf = world.issuer.leaf(PAYMENTS);
+        for name in 0..names {
+            leaf = leaf.dns(&format!("name-{name}.a-long-name-of-no-use.prod.example"));
+        }
+        leaf.forge()
+    };
+    let genuine = giant(1000);
+    assert!(genuine.leaf().len() > 40_000);
+    assert!(world.verify(&genuine).is_ok());
+    assert_eq!(world.refuse(&genuine.with_broken_signature()).code(), "certificate_chain_invalid");
+    assert_eq!(world.refuse(&giant(1000).with_leaf(mangle::truncated)).code(), "certificate_malformed");
+    // Past 64 KiB the path builder reads nothing, and no handshake carries it.
+    assert_eq!(world.refuse(&giant(10_000)).code(), "certificate_malformed");
+}
+
 thread_local! {
     static VERIFIER: SvidVerifier = World::new().verifier();
 }
