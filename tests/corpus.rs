@@ -5,6 +5,7 @@ pub mod targets;
 
 #[test]
 fn every_seed_of_the_fuzz_corpus_holds() {
-    let targets: &[countersign_testkit::Target] = &[("ca_config", targets::ca_config)];
+    let targets: &[countersign_testkit::Target] =
+        &[("ca_config", targets::ca_config), ("form", targets::form), ("assertion", targets::assertion)];
     countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
 }

@@ -32,6 +32,7 @@ use axum::{
 use countersign_api::paths;
 
 use crate::service::Ca;
+pub use oauth::Form;
 use server::Desk;
 pub use server::{Server, StartError};
 

@@ -129,6 +129,12 @@ impl Server {
         Ok(Self { signals, desk, stopping, tls, admin, ops })
     }
 
+    /// The CA behind it, for whoever has it inside their own process.
+    #[must_use]
+    pub fn ca(&self) -> &Arc<Ca> {
+        &self.desk.ca
+    }
+
     /// The trust domain served.
     #[must_use]
     pub fn trust_domain(&self) -> &TrustDomain {

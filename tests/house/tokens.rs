@@ -213,6 +213,35 @@ fn grants_and_refusals_leave_events_and_grants_do_not_grow_the_log() {
 }
 
 #[test]
+fn a_token_leaves_nothing_on_the_disk() {
+    let ca = Setup::new().policy(oauth::POLICY).set("limits.tokens_per_second_per_identity", 100_000).start();
+    let machine = Machine::enrolled(&ca, "/payments");
+    let mut connection = Connection::open(ca.listen(), Some(&machine.papers)).unwrap();
+    let body = oauth::form(&[("grant_type", "client_credentials"), ("audience", "ledger")]);
+    let mut buy = || {
+        let form = Some(("application/x-www-form-urlencoded", body.as_bytes()));
+        token(&connection.ask("POST", "/oauth2/token", form).unwrap())
+    };
+    buy();
+    let events = ca.json(&["events", "list"]);
+    let before = size(&ca.state());
+    for _ in 0..300 {
+        buy();
+    }
+    assert_eq!((size(&ca.state()), ca.json(&["events", "list"])), (before, events));
+}
+
+/// Octets of all files below.
+fn size(dir: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let one = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
+        metadata if metadata.is_dir() => size(&entry.path()),
+        metadata => metadata.len(),
+    };
+    entries.map(one).sum()
+}
+
+#[test]
 fn one_identity_that_asks_too_often_waits_and_others_do_not() {
     let ca = Setup::new().policy(oauth::POLICY).set("limits.tokens_per_second_per_identity", 2).start();
     let many = ["--machines", "many"];

@@ -2,9 +2,9 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_api::{
-    Bundle, CertificateResponse, DecisionReport, DeployedRequest, EnrollRequest, Invitation, InvitationError,
-    JwtSvidRequest, JwtSvidResponse, Problem, RecoverRequest, RenewRequest, RenewalWindow, ReportResponse,
-    RootsResponse, WorkloadRegistrations, WorkloadRequest, admin, trust,
+    API_KEY_PREFIX, ApiKey, Bundle, CertificateResponse, DecisionReport, DeployedRequest, EnrollRequest,
+    Invitation, InvitationError, JwtSvidRequest, JwtSvidResponse, Problem, RecoverRequest, RenewRequest,
+    RenewalWindow, ReportResponse, RootsResponse, WorkloadRegistrations, WorkloadRequest, admin, trust,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -29,6 +29,22 @@ fn invitation_text(text: &str) {
         }
         Err(InvitationError::Content(why)) => assert!(why.len() < 200, "no more than a reason: {why}"),
         Err(InvitationError::Prefix | InvitationError::Checksum) => {}
+    }
+}
+
+/// An API key, as brought, and one whose checksum holds.
+pub fn api_key(octets: &[u8]) {
+    if let Ok(text) = str::from_utf8(octets) {
+        api_key_text(text);
+    }
+    let head = format!("{API_KEY_PREFIX}00000000000000a1_{}", URL_SAFE_NO_PAD.encode(octets));
+    api_key_text(&format!("{head}.{:08x}", crc32fast::hash(head.as_bytes())));
+}
+
+fn api_key_text(text: &str) {
+    if let Ok(key) = text.parse::<ApiKey>() {
+        assert_eq!(key.reveal().as_str(), text, "one key, one text");
+        assert!(!format!("{key:?}").contains(&text[22..65]));
     }
 }
 

@@ -8,6 +8,6 @@ pub mod targets;
 #[test]
 fn every_seed_of_the_fuzz_corpus_holds() {
     let targets: &[countersign_testkit::Target] =
-        &[("invitation", targets::invitation), ("body", targets::body)];
+        &[("invitation", targets::invitation), ("api_key", targets::api_key), ("body", targets::body)];
     countersign_testkit::replay(env!("CARGO_MANIFEST_DIR"), targets);
 }

@@ -20,11 +20,14 @@ use crate::{
 const MOST: usize = 32;
 
 /// The fields of a form. They may hold secrets: wiped when dropped, and no `Debug`.
-pub(in crate::http) struct Form(BTreeMap<String, Vec<Zeroizing<String>>>);
+pub struct Form(BTreeMap<String, Vec<Zeroizing<String>>>);
 
 impl Form {
     /// The fields in `text`.
-    fn parse(text: &[u8]) -> Result<Self, Ungranted> {
+    ///
+    /// # Errors
+    /// `invalid_request`, when it is no form, or one of more fields than any honest one.
+    pub fn parse(text: &[u8]) -> Result<Self, Ungranted> {
         let malformed = |why: &str| Ungranted::Request(format!("the body is no form: {why}"));
         let mut fields = BTreeMap::<String, Vec<_>>::new();
         for (count, pair) in text.split(|octet| *octet == b'&').filter(|pair| !pair.is_empty()).enumerate() {
@@ -41,7 +44,10 @@ impl Form {
     }
 
     /// The one value of a field; sent without a value it counts as left out (RFC 6749 §3.2).
-    pub(super) fn one(&self, name: &'static str) -> Result<Option<&str>, Ungranted> {
+    ///
+    /// # Errors
+    /// `invalid_request`, when there are several.
+    pub fn one(&self, name: &'static str) -> Result<Option<&str>, Ungranted> {
         match self.all(name) {
             [] => Ok(None),
             [value] => Ok(Some(value.as_str()).filter(|value| !value.is_empty())),
@@ -50,12 +56,16 @@ impl Form {
     }
 
     /// Every value of a field.
-    pub(super) fn all(&self, name: &str) -> &[Zeroizing<String>] {
+    #[must_use]
+    pub fn all(&self, name: &str) -> &[Zeroizing<String>] {
         self.0.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
-impl FromRequest<Arc<Ca>> for Form {
+/// A request body that is a form.
+pub(in crate::http) struct FormBody(pub(in crate::http) Form);
+
+impl FromRequest<Arc<Ca>> for FormBody {
     type Rejection = Fault;
 
     async fn from_request(request: Request, ca: &Arc<Ca>) -> Result<Self, Fault> {
@@ -67,7 +77,7 @@ impl FromRequest<Arc<Ca>> for Form {
             drain(request.into_body()).await;
             return Err(Ungranted::Request(why).into());
         }
-        Ok(read(request, limits.body_bytes, limits.request).await?)
+        Ok(Self(read(request, limits.body_bytes, limits.request).await?))
     }
 }
 

@@ -12,7 +12,7 @@ use axum::{
 use super::{
     authenticate::authenticate,
     fault::{Fault, never_stored},
-    form::Form,
+    form::{Form, FormBody},
 };
 use crate::{
     http::visitor::Visitor,
@@ -24,7 +24,7 @@ pub(in crate::http) async fn introspect(
     State(ca): State<Arc<Ca>>,
     visitor: Option<Extension<Visitor>>,
     headers: HeaderMap,
-    form: Form,
+    FormBody(form): FormBody,
 ) -> Result<Response, Fault> {
     let visitor = visitor.map(|Extension(visitor)| visitor);
     let proven = authenticate(&ca, visitor.as_ref(), &headers, &form).await;
@@ -39,7 +39,7 @@ pub(in crate::http) async fn revoke(
     State(ca): State<Arc<Ca>>,
     visitor: Option<Extension<Visitor>>,
     headers: HeaderMap,
-    form: Form,
+    FormBody(form): FormBody,
 ) -> Result<Response, Fault> {
     let visitor = visitor.map(|Extension(visitor)| visitor);
     let proven = authenticate(&ca, visitor.as_ref(), &headers, &form).await;

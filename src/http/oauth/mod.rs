@@ -8,6 +8,8 @@ mod form;
 mod introspect;
 mod token;
 
+pub use form::Form;
+
 pub(super) use discovery::{jwks, metadata};
 pub(super) use introspect::{introspect, revoke};
 pub(super) use token::token;

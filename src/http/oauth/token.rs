@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{
     authenticate::authenticate,
     fault::{Fault, never_stored},
-    form::Form,
+    form::{Form, FormBody},
 };
 use crate::{
     http::visitor::Visitor,
@@ -29,7 +29,7 @@ pub(in crate::http) async fn token(
     Extension(wire): Extension<Wire>,
     visitor: Option<Extension<Visitor>>,
     headers: HeaderMap,
-    form: Form,
+    FormBody(form): FormBody,
 ) -> Response {
     let source = Source { addr: Some(wire.source.ip()) };
     let visitor = visitor.map(|Extension(visitor)| visitor);

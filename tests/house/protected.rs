@@ -1,0 +1,144 @@
+//! A resource server with the verifier of this house and the authorization server of this house: tokens and API keys from
+//! the first discovery to their end.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, routing::get};
+use countersign_verifier::{
+    Allowed, LiveTrust, OwnIdentity, PeerRule, ResourceServer, ServerBuilder, axum_serve_resource,
+    bundle_from_pem, permissions,
+};
+use serde_json::Value;
+use tokio::{net::TcpListener, runtime::Runtime};
+
+use crate::{
+    ca::{Ca, TRUST_DOMAIN, id},
+    machine::Machine,
+    oauth::{ask, house, token},
+    wire::{Answer, Connection, Papers},
+};
+
+/// What a service learns from the CA, it learns within so much.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+permissions! {
+    /// What may be done with the ledger.
+    mod ledger = "ledger" {
+        /// See entries.
+        Read = "read",
+    }
+}
+
+struct Ledger {
+    address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Ledger {
+    #[track_caller]
+    fn of(ca: &Ca) -> Self {
+        let dir = ca.enroll_agent("/ledger", "ledger");
+        let runtime = Runtime::new().unwrap();
+        let address = runtime.block_on(async {
+            let me = OwnIdentity::from_files(dir.join("svid.pem"), dir.join("svid.key")).unwrap();
+            let domain: countersign_verifier::TrustDomain = TRUST_DOMAIN.parse().unwrap();
+            let roots = bundle_from_pem(domain.clone(), &fs::read(dir.join("bundle.pem")).unwrap()).unwrap();
+            let trust = LiveTrust::anchored(roots).kept_in(dir.join("trust")).open().unwrap();
+            let url = format!("https://{}", ca.listen());
+            tokio::spawn(trust.clone().follow_ca(url.parse().unwrap(), Some(me.clone())));
+            trust.ready().await;
+            let link = trust.link(url.parse().unwrap(), me.clone()).unwrap();
+            let resource =
+                ResourceServer::of("ledger", &trust).tokens_of(&url).api_keys(link).build().unwrap();
+            let acceptor = ServerBuilder::new(me, trust.store()).admit(PeerRule::trust_domain(domain));
+            let acceptor = acceptor.certificate_optional().build().unwrap();
+            let entries = |may: Allowed<ledger::Read>| async move { may.caller().spiffe_id().to_string() };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let router = Router::new().route("/entries", get(entries));
+            tokio::spawn(axum_serve_resource(listener, acceptor, resource, router, std::future::pending()));
+            address
+        });
+        Self { address, _runtime: runtime }
+    }
+
+    fn ask(&self, papers: Option<&Papers>, bearer: &str) -> Option<Answer> {
+        let mut connection = Connection::open(self.address, papers).ok()?;
+        let head = format!("GET /entries HTTP/1.1\r\nhost: ledger\r\nauthorization: Bearer {bearer}\r\n\r\n");
+        connection.send(head.as_bytes()).ok()?;
+        connection.read().ok()
+    }
+
+    /// The status of an answer; 0 where the door was not opened.
+    fn status(&self, papers: Option<&Papers>, bearer: &str) -> u16 {
+        self.ask(papers, bearer).map_or(0, |answer| answer.status)
+    }
+
+    #[track_caller]
+    fn until_refused(&self, what: &str, papers: Option<&Papers>, bearer: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.status(papers, bearer) == 200 {
+            assert!(Instant::now() < until, "{what} is still taken");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+#[track_caller]
+fn buy(ca: &Ca, machine: &Machine) -> String {
+    token(&ask(ca, Some(&machine.papers), &[("audience", "ledger")]))
+}
+
+#[test]
+fn a_renewed_certificate_keeps_using_its_token_and_a_stolen_one_is_refused() {
+    let ca = house();
+    let ledger = Ledger::of(&ca);
+    let machine = Machine::enrolled(&ca, "/payments");
+    let bought = buy(&ca, &machine);
+    let read = ledger.ask(Some(&machine.papers), &bought).unwrap();
+    assert_eq!((read.status, read.text()), (200, id("/payments")));
+    let renewed = machine.renewed(&ca);
+    assert_eq!(ledger.status(Some(&renewed.papers), &bought), 200, "another key of the lineage");
+    let thief = Machine::enrolled(&ca, "/post");
+    assert_eq!(ledger.status(Some(&thief.papers), &bought), 401, "a key of another lineage");
+    assert_eq!(ledger.status(None, &bought), 401, "no key at all");
+    // Another machine of the same identity has another lineage.
+    ca.run(&["registrations", "set", &id("/payments"), "--machines", "many"]).succeeded();
+    let twin = Machine::enrolled(&ca, "/payments");
+    assert_eq!(ledger.status(Some(&twin.papers), &bought), 401, "its twin");
+    assert_eq!(ledger.status(Some(&twin.papers), &buy(&ca, &twin)), 200);
+}
+
+#[test]
+fn a_token_dies_with_its_revocation_and_with_its_machine() {
+    let ca = house();
+    let ledger = Ledger::of(&ca);
+    let machine = Machine::enrolled(&ca, "/payments");
+    let (one, other) = (buy(&ca, &machine), buy(&ca, &machine));
+    let papers = Some(&machine.papers);
+    assert_eq!((ledger.status(papers, &one), ledger.status(papers, &other)), (200, 200));
+    crate::oauth::post(&ca, papers, "/oauth2/revoke", &[("token", &one)]);
+    ledger.until_refused("a revoked token", papers, &one);
+    assert_eq!(ledger.status(papers, &other), 200);
+    ca.run(&["revoke", "machine", &machine.response.machine]).succeeded();
+    ledger.until_refused("a token of a revoked machine", papers, &other);
+}
+
+#[test]
+fn an_api_key_opens_its_service_until_it_is_revoked() {
+    let ca = house();
+    let ledger = Ledger::of(&ca);
+    ca.run(&["registrations", "set", &id("/payments")]).succeeded();
+    let made: Value = ca.json(&["keys", "create", &id("/payments"), "--service", "ledger"]);
+    let secret = made["secret"].as_str().unwrap();
+    let read = ledger.ask(None, secret).unwrap();
+    assert_eq!((read.status, read.text()), (200, id("/payments")));
+    let elsewhere = ca.json(&["keys", "create", &id("/payments"), "--service", "post"]);
+    assert_eq!(ledger.status(None, elsewhere["secret"].as_str().unwrap()), 401);
+    ca.run(&["keys", "revoke", made["key"]["key"].as_str().unwrap()]).succeeded();
+    ledger.until_refused("a revoked key", None, secret);
+}
