@@ -66,6 +66,7 @@ mod extension;
 mod gate;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod handshake;
 #[cfg(feature = "hyper-client")]
 mod hyper_client;
 mod jwks;
@@ -95,6 +96,7 @@ mod server;
 mod snapshot;
 mod source;
 mod staleness;
+mod strict_door;
 mod svid;
 mod time;
 mod tls;

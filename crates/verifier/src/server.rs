@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_identity::Clock;
-use rustls::client::danger::HandshakeSignatureValid;
+use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, PeerIncompatible, ServerConfig, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::clock::SystemClock;
-use crate::limit::{KeyKind, Limits, hybrid_alone, is_hybrid_alone};
-use crate::outcome;
+use crate::handshake::handshake;
+use crate::limit::{KeyKind, Limits, hybrid_alone};
 use crate::own::{OwnIdentity, SetupError};
 use crate::peer::VerifiedPeer;
 use crate::provider::{Possession, provider};
@@ -25,19 +22,13 @@ use crate::refusal::Refusal;
 use crate::report::Reporter;
 use crate::revocation::Revocation;
 use crate::rule::PeerRule;
-use crate::svid::{SvidVerifier, Usage};
+use crate::strict_door::StrictDoor;
+use crate::svid::SvidVerifier;
 use crate::trust::TrustStore;
-use crate::verdict;
 use crate::vigil::{OnLoss, Vigil};
 
 /// How a handshake ends that takes too long: ten seconds are many round trips on any network worth serving.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long a refused client is read on, so that the alert with the reason reaches it before the connection's end does.
-const LINGER: Duration = Duration::from_millis(500);
-
-/// What is read of a refused client at most.
-const LINGER_LIMIT: usize = 16 * 1024;
 
 /// Builds a TLS server for services. Answer, in this order:
 ///
@@ -339,127 +330,5 @@ impl ServerAcceptor {
             None if self.door.optional => Ok((stream, None)),
             None => Err(AcceptError::Refused(Refusal::NoCertificate)),
         }
-    }
-}
-
-/// One handshake, with the verdict its verifier left, and a gentle end for whom it refuses.
-pub(crate) async fn handshake<IO>(
-    config: Arc<ServerConfig>,
-    io: IO,
-    reporter: Option<&Reporter>,
-) -> Result<(TlsStream<IO>, Option<verdict::Verdict>), AcceptError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let hybrid = is_hybrid_alone(config.crypto_provider());
-    let (outcome, verdict) = verdict::around(TlsAcceptor::from(config).accept(io).into_fallible()).await;
-    match (outcome, verdict) {
-        (Ok(stream), verdict) => Ok((stream, verdict)),
-        (Err((fault, io)), verdict) => {
-            let refused = match verdict {
-                Some(Err(refusal)) => AcceptError::Refused(refusal),
-                _ => match unasked(&fault, hybrid) {
-                    Some(refusal) => {
-                        outcome::authentication(&Err(refusal.clone()), reporter);
-                        AcceptError::Refused(refusal)
-                    }
-                    None => return Err(AcceptError::Handshake(fault)),
-                },
-            };
-            linger(io).await;
-            Err(refused)
-        }
-    }
-}
-
-/// The refusal behind a fault that came about before any certificate could be judged.
-fn unasked(fault: &io::Error, hybrid: bool) -> Option<Refusal> {
-    match fault.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::NoCertificatesPresented => Some(Refusal::NoCertificate),
-        rustls::Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) if hybrid => {
-            Some(Refusal::NotHybrid)
-        }
-        _ => None,
-    }
-}
-
-/// Reads on for a moment after an alert: closing over unread data resets the connection and loses the alert.
-async fn linger<IO: AsyncRead + AsyncWrite + Unpin>(mut io: IO) {
-    let drain = async {
-        io.shutdown().await?;
-        let mut sink = [0; 1024];
-        let mut left = LINGER_LIMIT;
-        while left > 0 {
-            match io.read(&mut sink).await? {
-                0 => break,
-                read => left = left.saturating_sub(read),
-            }
-        }
-        io::Result::Ok(())
-    };
-    // Whatever happens to a connection that is over anyway is of no interest.
-    let _ = timeout(LINGER, drain).await;
-}
-
-/// The verifier inside rustls for clients that must be admitted.
-#[derive(Debug)]
-struct StrictDoor {
-    verifier: SvidVerifier,
-    rule: PeerRule,
-    possession: Possession,
-    reporter: Option<Reporter>,
-    optional: bool,
-}
-
-impl StrictDoor {
-    fn judge(&self, chain: &[CertificateDer<'_>]) -> Result<VerifiedPeer, Refusal> {
-        self.verifier.verify(chain, Usage::Client).and_then(|peer| self.rule.check(peer))
-    }
-}
-
-impl ClientCertVerifier for StrictDoor {
-    fn client_auth_mandatory(&self) -> bool {
-        !self.optional
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // Bundles are replaced while this lives; a client with one identity needs no hint.
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
-        let verdict = self.judge(&chain);
-        outcome::authentication(&verdict, self.reporter.as_ref());
-        let answer = verdict.as_ref().map(|_| ClientCertVerified::assertion()).map_err(Refusal::to_tls);
-        verdict::leave(verdict);
-        answer
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(Possession::no_tls12())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.possession.check(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.possession.schemes()
     }
 }

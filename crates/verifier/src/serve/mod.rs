@@ -24,10 +24,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::gate::Gate;
+use crate::handshake::handshake;
 use crate::peer::VerifiedPeer;
 use crate::refusal::Refusal;
 use crate::report::Reporter;
-use crate::server::{AcceptError, ServerAcceptor, handshake};
+use crate::server::{AcceptError, ServerAcceptor};
 use connection::Bounds;
 use guard::Guard;
 use sources::{Place, Sources};

@@ -10,6 +10,7 @@ mod members;
 mod metadata;
 mod refusal;
 mod resource;
+mod settings;
 mod unverified;
 mod visitor;
 
@@ -20,5 +21,6 @@ pub use foreign_keys::ForeignKeys;
 pub use jwk::{JwkSetError, SignedBy};
 pub use members::Members;
 pub use refusal::TokenRefusal;
-pub use resource::{ResourceError, ResourceServer, ResourceSettings};
+pub use resource::ResourceServer;
+pub use settings::{ResourceError, ResourceSettings};
 pub use visitor::{Challenge, Unrecognised, Visitor};

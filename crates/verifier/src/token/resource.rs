@@ -3,32 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use countersign_identity::{Clock, Timestamp, TrustDomain};
-use countersign_policy::PermissionLiteral;
-use rustls::crypto::CryptoProvider;
+use countersign_identity::Timestamp;
 
 use super::access::{AccessToken, Binding, Moment};
 use super::api_key::ApiKey;
 use super::api_key::{KeyDigest, Verdicts};
-use super::foreign::{ForeignIssuer, is_signed};
+use super::foreign::is_signed;
 use super::jwk::{SignedBy, TokenKeys};
-use super::metadata;
+use super::metadata::{self, Metadata};
 use super::refusal::TokenRefusal;
+use super::settings::ResourceSettings;
 use super::unverified::Unverified;
 use crate::caller::{Caller, Credential};
-use crate::gate::Gate;
 use crate::outcome;
 use crate::peer::VerifiedPeer;
 use crate::report::Reporter;
 use crate::snapshot::Snapshot;
-use crate::source::LiveTrust;
-use crate::trust::{Anchors, TrustStore};
-
-/// How far the clocks of this service and its issuers may be apart.
-const SKEW: Duration = Duration::from_secs(30);
+use crate::trust::Anchors;
 
 /// Knows callers by certificate, access token or API key, all under the same identities and the same policy. Cloning shares it.
 ///
@@ -64,56 +57,12 @@ const SKEW: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct ResourceServer(Arc<Resource>);
 
-/// A resource server in the making; without an issuer it takes no tokens, without a link no API keys.
-#[derive(Clone)]
-pub struct ResourceSettings {
-    service: String,
-    gate: Gate,
-    home: TrustDomain,
-    trust: Arc<TrustStore>,
-    clock: Arc<dyn Clock>,
-    provider: Arc<CryptoProvider>,
-    issuer: Option<String>,
-    foreign: Vec<ForeignIssuer>,
-    unbound: bool,
-    skew: Duration,
-    at: Option<String>,
-    permissions: Vec<PermissionLiteral>,
-    reporter: Option<Reporter>,
-    link: Option<crate::source::CaLink>,
-}
-
-/// Why a resource server cannot be set up.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ResourceError {
-    /// Two issuers of one name: it would not be clear whose keys count.
-    #[error("the issuer {0:?} is named twice")]
-    IssuerTwice(String),
-    /// A foreign authorization server that could name identities of our own trust domain.
-    #[error(
-        "the issuer {issuer:?} would name identities of {trust_domain}, which only its own certificate authority may"
-    )]
-    ForeignHome {
-        /// Whose tokens.
-        issuer: String,
-        /// The trust domain.
-        trust_domain: TrustDomain,
-    },
-    /// No URL of a resource (RFC 9728 §1.2).
-    #[error("found {found:?}, expected an https URL of this service, without query and fragment")]
-    Url {
-        /// The text found.
-        found: String,
-    },
-}
-
 struct Resource {
     settings: ResourceSettings,
     /// The keys of the snapshot in force, read.
     keys: ArcSwapOption<ReadKeys>,
     verdicts: Mutex<Verdicts>,
-    metadata: Option<metadata::Metadata>,
+    metadata: Option<Metadata>,
 }
 
 /// Keys, and the octets they were read from.
@@ -131,25 +80,9 @@ pub(super) struct Accepted {
 }
 
 impl ResourceServer {
-    /// For the service with this name in the policy, whose tokens have it as their audience.
-    #[must_use]
-    pub fn of(service: &str, trust: &LiveTrust) -> ResourceSettings {
-        ResourceSettings {
-            service: service.to_owned(),
-            gate: trust.gate(),
-            home: trust.trust_domain().clone(),
-            trust: trust.store(),
-            clock: Arc::clone(trust.clock()),
-            provider: Arc::clone(trust.provider()),
-            issuer: None,
-            foreign: Vec::new(),
-            unbound: false,
-            skew: SKEW,
-            at: None,
-            permissions: Vec::new(),
-            reporter: None,
-            link: None,
-        }
+    pub(super) fn new(metadata: Option<Metadata>, settings: ResourceSettings) -> Self {
+        let (keys, verdicts) = (ArcSwapOption::empty(), Mutex::default());
+        Self(Arc::new(Resource { settings, keys, verdicts, metadata }))
     }
 
     /// The caller behind an access token that was presented on a connection with this peer, or none.
@@ -383,101 +316,8 @@ fn snapshot(anchors: &Anchors) -> Result<&Snapshot, TokenRefusal> {
     anchors.snapshot().ok_or_else(|| TokenRefusal::NotKnown { what: what() })
 }
 
-impl ResourceSettings {
-    /// Takes the tokens of our own certificate authority, whose URL is their `iss`. Their keys are in the trust snapshot.
-    #[must_use]
-    pub fn tokens_of(self, issuer: &str) -> Self {
-        Self { issuer: Some(issuer.to_owned()), ..self }
-    }
-
-    /// Also takes tokens of another authorization server.
-    #[must_use]
-    pub fn also(mut self, issuer: ForeignIssuer) -> Self {
-        self.foreign.push(issuer);
-        self
-    }
-
-    /// Also takes our own tokens that are bound to nobody, where the registration of their holder let them be made (`cs_unbound`).
-    /// Whoever has one may use it, so that by default none is taken.
-    #[must_use]
-    pub fn unbound_tokens(self) -> Self {
-        Self { unbound: true, ..self }
-    }
-
-    /// Also takes API keys, about which the certificate authority is asked over this link (RFC 7662). A verdict is believed for 60
-    /// seconds, less if the key is revoked meanwhile.
-    #[must_use]
-    pub fn api_keys(self, link: crate::source::CaLink) -> Self {
-        Self { link: Some(link), ..self }
-    }
-
-    /// How far clocks may be apart; default 30 s.
-    #[must_use]
-    pub fn skew(self, skew: Duration) -> Self {
-        Self { skew, ..self }
-    }
-
-    /// The URL of this service. Refused callers are told where its metadata are (RFC 9728), and the accept loop serves them.
-    #[must_use]
-    pub fn at(self, url: &str) -> Self {
-        Self { at: Some(url.to_owned()), ..self }
-    }
-
-    /// Names these permissions in the metadata.
-    #[must_use]
-    pub fn scopes(self, permissions: &[PermissionLiteral]) -> Self {
-        Self { permissions: permissions.to_vec(), ..self }
-    }
-
-    /// Tells `reporter` who was known and what they may.
-    #[must_use]
-    pub fn reporting(self, reporter: Reporter) -> Self {
-        Self { gate: self.gate.reporting(reporter.clone()), reporter: Some(reporter), ..self }
-    }
-
-    /// The resource server.
-    ///
-    /// # Errors
-    /// When issuers contradict each other, or the URL is none.
-    pub fn build(self) -> Result<ResourceServer, ResourceError> {
-        let mut names: Vec<&str> = self.foreign.iter().map(ForeignIssuer::url).collect();
-        names.extend(self.issuer.as_deref());
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair.first() == pair.last()) {
-            return Err(ResourceError::IssuerTwice(twice.concat()));
-        }
-        if let Some(foreign) = self.foreign.iter().find(|foreign| *foreign.trust_domain() == self.home) {
-            let (issuer, trust_domain) = (foreign.url().to_owned(), self.home);
-            return Err(ResourceError::ForeignHome { issuer, trust_domain });
-        }
-        let issuers: Vec<&str> =
-            self.issuer.as_deref().into_iter().chain(self.foreign.iter().map(ForeignIssuer::url)).collect();
-        let metadata = self.at.as_ref().map(|url| {
-            metadata::Metadata::of(url, &self.service, &issuers, &self.permissions)
-                .ok_or_else(|| ResourceError::Url { found: url.clone() })
-        });
-        Ok(ResourceServer(Arc::new(Resource {
-            metadata: metadata.transpose()?,
-            keys: ArcSwapOption::empty(),
-            verdicts: Mutex::default(),
-            settings: self,
-        })))
-    }
-}
-
 impl fmt::Debug for ResourceServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ResourceServer").field(&self.0.settings).finish()
-    }
-}
-
-impl fmt::Debug for ResourceSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResourceSettings")
-            .field("service", &self.service)
-            .field("issuer", &self.issuer)
-            .field("foreign", &self.foreign)
-            .field("unbound", &self.unbound)
-            .finish_non_exhaustive()
     }
 }
