@@ -333,11 +333,19 @@ impl<R: Rng> Schedule<R> {
     }
 
     /// Decorrelated jitter: between the base and three times the last pause, so that neither one machine's attempts nor
-    /// those of many fall into step. The cap is a tenth of the remaining life: the closer the end, the more eager.
+    /// those of many fall into step. It grows up to a sixtieth of the certificate's life, the same for machines that are
+    /// early and late in theirs: a fleet that waited for the CA to come back then comes evenly over that time. Only where a
+    /// tenth of the remaining life is less, the end makes it more eager.
     fn back_off(&mut self, now: Timestamp, asked: Option<Duration>) {
-        let remaining = self.lease.map_or(Duration::ZERO, |lease| lease.validity.not_after().since(now));
-        let cap = if remaining.is_zero() { CAP } else { (remaining / 10).clamp(BASE, CAP) };
-        let jittered = self.between(BASE, BASE.max(self.pause * 3)).min(cap);
+        let cap = self.lease.map_or(CAP, |lease| {
+            let remaining = lease.validity.not_after().since(now);
+            let usual = (lease.validity.lifetime() / 60).min(CAP);
+            if remaining.is_zero() { CAP } else { usual.min(remaining / 10).max(BASE) }
+        });
+        let high = BASE.max(self.pause * 3);
+        // Grown to the cap, a pause keeps to its last tenth: attempts of many then stay evenly spread.
+        let low = if high >= cap { (cap * 9 / 10).max(BASE) } else { BASE };
+        let jittered = self.between(low, high.min(cap));
         self.pause = jittered;
         let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
         // All who were sent away together would otherwise come back together.

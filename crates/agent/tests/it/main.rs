@@ -8,6 +8,7 @@ mod enrollment;
 mod envoy;
 mod generated;
 mod grpc;
+mod herd;
 mod installing;
 mod keeping;
 mod peers;
