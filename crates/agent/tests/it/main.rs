@@ -6,6 +6,7 @@ mod ca;
 mod crash;
 mod enrollment;
 mod envoy;
+mod faults;
 mod generated;
 mod grpc;
 mod herd;
