@@ -11,6 +11,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Result;
@@ -49,6 +50,9 @@ enum Command {
         /// The book's directory.
         #[arg(long)]
         book: PathBuf,
+        /// Watch no longer than this.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
     },
     /// Renews a fleet over and over while its certificates end, and prints a line of JSON for each sample.
     Churn {
@@ -77,7 +81,10 @@ async fn main() -> Result<()> {
             let line = seed::run(&book, &issuer, &profile, &below, revoked).await?;
             writeln!(std::io::stdout(), "{line}")?;
         }
-        Command::Sweep { book } => writeln!(std::io::stdout(), "{}", sweep::run(&book).await?)?,
+        Command::Sweep { book, seconds } => {
+            let line = sweep::run(&book, Duration::from_secs(seconds)).await?;
+            writeln!(std::io::stdout(), "{line}")?;
+        }
         Command::Churn { book, machines, issuances, minutes, samples } => {
             churn::run(&book, &churn::Plan { machines, issuances, minutes, samples }).await?;
         }
