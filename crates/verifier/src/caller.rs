@@ -123,15 +123,17 @@ impl Caller {
     #[must_use]
     pub fn permissions(&self) -> Vec<Permission> {
         let now = self.0.gate.now();
-        let standing = self.standing(now);
-        let may = standing.permissions().filter(|permission| self.judge(&standing, permission, now).allowed);
-        may.cloned().collect()
+        self.by_standing(now, |standing| {
+            let may =
+                standing.permissions().filter(|permission| self.judge(standing, permission, now).allowed);
+            may.cloned().collect()
+        })
     }
 
     /// The same as [`authorize`](Self::authorize), said to nobody.
     pub(crate) fn decide(&self, permission: &Permission) -> Decision {
         let now = self.0.gate.now();
-        self.judge(&self.standing(now), permission, now)
+        self.by_standing(now, |standing| self.judge(standing, permission, now))
     }
 
     /// Why a decision went as it did: by the policy, or because what was presented does not carry the permission.
@@ -146,15 +148,17 @@ impl Caller {
         &self.0.gate
     }
 
-    fn standing(&self, now: Timestamp) -> Arc<Standing> {
+    /// Asks the standing held, or a new one where that no longer counts.
+    fn by_standing<T>(&self, now: Timestamp, ask: impl FnOnce(&Standing) -> T) -> T {
         let Known { gate, credential, standing } = &*self.0;
-        let held = standing.load_full();
+        let held = standing.load();
         if held.holds_at(now) && gate.is_of_now(&held) {
-            return held;
+            return ask(&held);
         }
-        let fresh = Arc::new(gate.resolve(credential.spiffe_id(), now));
-        standing.store(Arc::clone(&fresh));
-        fresh
+        let fresh = gate.resolve(credential.spiffe_id(), now);
+        let answer = ask(&fresh);
+        standing.store(Arc::new(fresh));
+        answer
     }
 
     /// The one place that answers (Invariant 7). What has ended grants nothing, whatever the policy says; and nothing grants
