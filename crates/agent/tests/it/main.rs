@@ -14,6 +14,7 @@ mod installing;
 mod keeping;
 mod peers;
 mod program;
+mod proxies;
 mod renewal;
 mod schedule;
 mod serving;
