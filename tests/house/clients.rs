@@ -2,12 +2,17 @@
 
 use std::{path::Path, process::Command};
 
+use oauth2::{
+    AuthType, ClientId, HttpRequest, HttpResponse, Scope, TokenResponse as _, TokenUrl, basic::BasicClient,
+};
 use serde_json::Value;
 
 use crate::{
     ca::{Ca, id},
+    machine::Machine,
     oauth::house,
     program::{self, python_tool, tool},
+    wire::Connection,
 };
 
 /// A CA with three machines of the agent's making: a client, the service, and somebody else.
@@ -43,6 +48,33 @@ fn openid_client_oauth4webapi_and_jose_go_from_discovery_to_revocation() {
         return;
     }
     play(Command::new(node), "oauth.mjs", &cast());
+}
+
+#[test]
+fn the_oauth2_crate_gets_a_token_and_no_refresh_token() {
+    let ca = house();
+    let machine = Machine::enrolled(&ca, "/payments");
+    let endpoint = TokenUrl::new(format!("https://{}/oauth2/token", ca.listen())).unwrap();
+    let client = BasicClient::new(ClientId::new(id("/payments"))).set_token_uri(endpoint);
+    let client = client.set_auth_type(AuthType::RequestBody);
+    // How a client reaches a server is its user's choice; this one shows the machine's certificate.
+    let over_mtls = |request: HttpRequest| -> std::io::Result<HttpResponse> {
+        let mut connection = Connection::open(ca.listen(), Some(&machine.papers))?;
+        let kind = request.headers()["content-type"].to_str().unwrap();
+        let answer = connection.ask("POST", request.uri().path(), Some((kind, request.body())))?;
+        let response = oauth2::http::Response::builder().status(answer.status);
+        let response = response.header("content-type", answer.header("content-type").unwrap());
+        Ok(response.body(answer.body).unwrap())
+    };
+    let scope = |name: &str| Scope::new(name.to_owned());
+    let ask = |name: &str| client.exchange_client_credentials().add_scope(scope(name)).request(&over_mtls);
+    let granted = ask("ledger:read").unwrap();
+    assert_eq!(granted.scopes(), Some(&vec![scope("ledger:read")]));
+    assert!(granted.expires_in().is_some() && granted.refresh_token().is_none());
+    let oauth2::RequestTokenError::ServerResponse(refused) = ask("ledger:nothing").unwrap_err() else {
+        panic!("a refusal is read as one");
+    };
+    assert_eq!(refused.error().as_ref(), "invalid_scope");
 }
 
 #[test]
