@@ -5,6 +5,7 @@
 //! D/current  -> generations/7-4f2a…     swapped by rename: certificate and key change in one step
 //! D/generations/7-4f2a…/                svid.pem svid.key bundle.pem svid-combined.pem meta.json
 //! D/pending-renew-4f2a….key             the key of an issuance under way, on disk before the CA hears of it
+//! D/workloads/6c1f…/                    a workload's identity, laid out like this directory
 //! D/status.json  D/.lock
 //! ```
 

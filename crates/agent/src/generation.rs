@@ -16,6 +16,8 @@ use crate::outputs::Outputs;
 
 /// The directory of generations inside an identity's directory.
 pub(crate) const GENERATIONS: &str = "generations";
+/// The directory of workloads inside the machine's own; each has a directory of its own in it.
+pub(crate) const WORKLOADS: &str = "workloads";
 /// What the generation means.
 pub(crate) const META: &str = "meta.json";
 /// Leaf, issuer.

@@ -20,16 +20,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// To connect and shake hands.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// What came of looking.
+pub(crate) enum Proof {
+    /// The certificate is served, and the CA knows.
+    Served,
+    /// Another one is: its serial.
+    NotTakenUp(String),
+}
+
 /// Looks until the certificate of `identity` is served at `address`, then tells the CA.
 ///
 /// # Errors
-/// When it is not served after a minute, or the CA cannot be told.
+/// When nothing could be seen, or the CA cannot be told.
 pub(crate) async fn prove(
     machine: &AsMachine,
     identity: &Identity,
     address: &str,
     clock: &Arc<dyn Clock>,
-) -> Result<(), AgentError> {
+) -> Result<Proof, AgentError> {
     let mut seen = Err(AgentError::failed(format!("nobody looked at {address}")));
     for look in 0..LOOKS {
         tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(look)).await;
@@ -38,17 +46,10 @@ pub(crate) async fn prove(
             let request =
                 DeployedRequest { serial: identity.serial().to_string(), address: address.to_owned() };
             machine.post::<_, Option<serde_json::Value>>(paths::DEPLOYED, &request).await?;
-            return Ok(());
+            return Ok(Proof::Served);
         }
     }
-    let found = seen?;
-    Err(AgentError::failed(format!(
-        "{address} serves the certificate {found}, expected the new one {}",
-        identity.serial()
-    ))
-    .with_hint(
-        "the service was told to reload and did not take the certificate up: does it read these files?",
-    ))
+    seen.map(Proof::NotTakenUp)
 }
 
 /// The serial of the certificate that is served, by a handshake that our own verifier judges.

@@ -17,7 +17,7 @@ use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::{Identity, Window};
 use crate::notify::Notify;
-use crate::proof::prove;
+use crate::proof::{Proof, prove};
 use crate::reload::reload;
 use crate::renew::{RenewOptions, enrolled, recover, renew};
 use crate::route::Route;
@@ -247,10 +247,20 @@ impl Agent {
         let Some(address) = self.config.served_at.clone() else { return };
         let (clock, identity) = (Arc::clone(&self.clock), identity.clone());
         let machine = AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&clock));
+        let dir = self.dir.clone();
         tokio::spawn(async move {
+            let serial = identity.serial();
             match prove(&machine, &identity, &address, &clock).await {
-                Ok(()) => {
-                    tracing::info!(serial = %identity.serial(), address, "the new certificate is served")
+                Ok(Proof::Served) => tracing::info!(%serial, address, "the new certificate is served"),
+                Ok(Proof::NotTakenUp(found)) => {
+                    tracing::warn!(
+                        hint = "does the service read these files?",
+                        "{address} still serves the certificate {found}, expected {serial}; it is told to reload again"
+                    );
+                    // A signal that came while the service was reloading already may be lost.
+                    if let Ok(held) = dir.hold() {
+                        held.note(|record| record.reloaded = None);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(hint = error.hint_of_agent(), "not proven to be in use: {error}")

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::attempt::{Attempt, Plan};
 use crate::dir::Dir;
 use crate::error::AgentError;
+use crate::generation::{self, WORKLOADS};
 use crate::identity::{self, Identity};
 
 /// Whether an identity can be used.
@@ -54,6 +55,21 @@ pub struct Status {
     /// What a running agent last planned.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
+    /// The identities of workloads that are held and in their time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<Workload>,
+}
+
+/// One workload's identity on disk.
+#[derive(Clone, Debug, Serialize)]
+pub struct Workload {
+    /// Whom it names.
+    pub spiffe_id: String,
+    /// Until when, RFC 3339.
+    pub not_after: String,
+    /// How long the CA may be away before it ends.
+    #[serde(skip)]
+    pub outage_budget: Duration,
 }
 
 /// The identity that was found, and what its times come to at that moment.
@@ -134,15 +150,18 @@ impl Status {
                 ValidityState::Current => State::Valid,
             },
         };
+        let workloads = workloads(dir, now)?;
         let lives = matches!(state, State::Valid | State::NotYetValid);
         let found = |identity| {
-            let budget = if lives { outage_budget(&identity, now) } else { Duration::ZERO };
-            Found { identity, now, outage_budget: budget }
+            let own = if lives { outage_budget(&identity, now) } else { Duration::ZERO };
+            let first = workloads.iter().map(|workload| workload.outage_budget).min();
+            Found { identity, now, outage_budget: first.map_or(own, |first| own.min(first)) }
         };
         Ok(Self {
             dir: dir.path().to_owned(),
             state,
             identity: identity.map(found),
+            workloads,
             damage,
             refusal: record.refusal,
             last_attempt: record.last_attempt,
@@ -165,6 +184,9 @@ impl Status {
         match &self.identity {
             None => lines.push(format!("{} holds no identity", self.dir.display())),
             Some(found) => lines.extend(self.of(found)),
+        }
+        for workload in &self.workloads {
+            lines.push(format!("workload      {} until {}", workload.spiffe_id, workload.not_after));
         }
         if let (Some(plan), Some(found)) = (&self.plan, &self.identity)
             && let Some(next) = plan.next_attempt.as_deref().and_then(|next| next.parse().ok())
@@ -215,10 +237,32 @@ impl Status {
             ),
         ]);
         if !outage_budget.is_zero() {
-            lines.push(format!("outage        the CA may be away {} before expiry", amount(*outage_budget)));
+            let of = if self.workloads.is_empty() { "expiry" } else { "the first expiry" };
+            lines.push(format!("outage        the CA may be away {} before {of}", amount(*outage_budget)));
         }
         lines
     }
+}
+
+/// The identities of workloads that are on disk and in their time, by whom they name.
+fn workloads(dir: &Dir, now: Timestamp) -> Result<Vec<Workload>, AgentError> {
+    let home = dir.path().join(WORKLOADS);
+    let mut found = Vec::new();
+    for name in generation::list(&home)? {
+        let path = home.join(name);
+        // What is damaged is told by the agent that meets it.
+        if let Some(identity) = path.is_dir().then(|| Dir::at(&path).identity().ok().flatten()).flatten()
+            && identity.validity().contains(now)
+        {
+            found.push(Workload {
+                spiffe_id: identity.spiffe_id().to_string(),
+                not_after: identity.validity().not_after().to_string(),
+                outage_budget: outage_budget(&identity, now),
+            });
+        }
+    }
+    found.sort_by(|one, other| one.spiffe_id.cmp(&other.spiffe_id));
+    Ok(found)
 }
 
 /// Why certificate and key cannot be used. A key that is not ours to read is not judged.

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use crate::as_machine::AsMachine;
 use crate::attest::Selector;
 use crate::error::AgentError;
+use crate::generation::WORKLOADS;
 use crate::identity::Identity;
 
 pub(crate) use svid::{Svid, concatenated, pem};
@@ -33,9 +34,6 @@ pub(crate) use view::{Trouble, View};
 use entitlement::Entitlement;
 use tokens::Tokens;
 use uses::Uses;
-
-/// The directory of the workloads inside the machine's own.
-const WORKLOADS: &str = "workloads";
 
 /// The identities of this machine, kept for its processes.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign_agent::config::Config;
 use countersign_agent::run::{Agent, Order};
-use countersign_agent::{EnrollOptions, enroll};
+use countersign_agent::{Dir, EnrollOptions, enroll};
 use countersign_api::ProblemCode;
 use countersign_identity::Clock;
 use countersign_verifier::SystemClock;
@@ -171,6 +171,11 @@ async fn after_a_restart_a_workload_is_served_without_the_ca() {
     machine.ca.register(&[(API, &[&uid()])]);
     let mut stream = machine.client().await.x509_svids().await.unwrap();
     let before = stream.message().await.unwrap().unwrap();
+    let dir = Dir::at(machine.scratch.path().join("identity"));
+    let status = countersign_agent::status::Status::read(&dir, SystemClock.now()).unwrap();
+    assert_eq!(status.workloads.len(), 1);
+    let lines = status.lines().join("\n");
+    assert!(lines.contains(API) && lines.contains("before the first expiry"), "{lines}");
     machine.ca.behave(|_, _| Some((503, String::new())));
     machine.restart("").await;
     let mut stream = machine.client().await.x509_svids().await.unwrap();
