@@ -47,10 +47,10 @@
 //!
 //! # What is linked
 //! Without features beyond the default: rustls with aws-lc-rs and rustls-webpki for the cryptography, tokio for
-//! connections, serde_json and base64 for snapshots, toml for policies, and no HTTP. `axum` adds the accept loop, the
-//! extractors and the layer; `http` adds a client that asks the CA for snapshots; `tokens` adds access tokens and
-//! API keys, and no further crate; `ring` is another provider, and both
-//! may be on: the builders take the one to use.
+//! connections, serde_json and base64 for snapshots, toml for policies, and no HTTP. `http` adds hyper as a client: of the
+//! CA, of bundle endpoints. `tower` adds layers for every stack on tower, `axum` the accept loops and extractors, `tonic` the
+//! same for gRPC, `hyper-client` a connector for hyper's pooled client. `tokens` adds access tokens and API keys, and no
+//! further crate than `http`. `ring` is another provider, and both may be on: the builders take the one to use.
 
 mod authority;
 mod caller;

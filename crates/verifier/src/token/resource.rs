@@ -1,15 +1,14 @@
 //! The resource server: who calls, by certificate, access token or API key.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use countersign_identity::Timestamp;
+use tokio::sync::Semaphore;
 
 use super::access::{AccessToken, Binding, Moment};
-use super::api_key::ApiKey;
-use super::api_key::{KeyDigest, Verdicts};
+use super::api_key::{ApiKey, KeyDigest, Verdicts};
 use super::foreign::is_signed;
 use super::jwk::{SignedBy, TokenKeys};
 use super::metadata::{self, Metadata};
@@ -29,8 +28,8 @@ use crate::trust::Anchors;
 /// without the certificate it is bound to, or a current one of the same lineage and subject under our own issuers, so that a renewal
 /// does not break it. What a caller may do is what its token carries, as far as the policy still gives it.
 ///
-#[cfg_attr(all(feature = "axum", feature = "http"), doc = "```no_run")]
-#[cfg_attr(not(all(feature = "axum", feature = "http")), doc = "```ignore")]
+#[cfg_attr(feature = "axum", doc = "```no_run")]
+#[cfg_attr(not(feature = "axum"), doc = "```ignore")]
 /// # async fn example(trust: countersign_verifier::LiveTrust) -> Result<(), Box<dyn std::error::Error>> {
 /// use axum::{Router, routing::get};
 /// use countersign_verifier::*;
@@ -57,11 +56,15 @@ use crate::trust::Anchors;
 #[derive(Clone)]
 pub struct ResourceServer(Arc<Resource>);
 
+/// How many API keys are asked about at once: whoever invents keys shall not make a flood of this service for the authorization server.
+const QUESTIONS: usize = 16;
+
 struct Resource {
     settings: ResourceSettings,
     /// The keys of the snapshot in force, read.
     keys: ArcSwapOption<ReadKeys>,
     verdicts: Mutex<Verdicts>,
+    asking: Semaphore,
     metadata: Option<Metadata>,
 }
 
@@ -82,7 +85,8 @@ pub(super) struct Accepted {
 impl ResourceServer {
     pub(super) fn new(metadata: Option<Metadata>, settings: ResourceSettings) -> Self {
         let (keys, verdicts) = (ArcSwapOption::empty(), Mutex::default());
-        Self(Arc::new(Resource { settings, keys, verdicts, metadata }))
+        let asking = Semaphore::new(QUESTIONS);
+        Self(Arc::new(Resource { settings, keys, verdicts, asking, metadata }))
     }
 
     /// The caller behind an access token that was presented on a connection with this peer, or none.
@@ -289,6 +293,9 @@ impl ResourceServer {
         let verdict = match known {
             Some(verdict) => verdict,
             None => {
+                let busy =
+                    |_| TokenRefusal::NotKnown { what: format!("{QUESTIONS} keys are being asked about") };
+                let _turn = self.0.asking.try_acquire().map_err(busy)?;
                 let body = format!("token={key}").into_bytes();
                 let answer = link.post("/oauth2/introspect", "application/x-www-form-urlencoded", body).await;
                 let answer = answer.map_err(|fault| TokenRefusal::NotKnown { what: fault.to_string() })?;
@@ -306,7 +313,7 @@ impl ResourceServer {
         Ok(Accepted { caller, anchors })
     }
 
-    fn verdicts(&self) -> std::sync::MutexGuard<'_, Verdicts> {
+    fn verdicts(&self) -> MutexGuard<'_, Verdicts> {
         self.0.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

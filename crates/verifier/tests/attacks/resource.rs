@@ -59,10 +59,15 @@ async fn write(allowed: Allowed<ledger::Write>) -> String {
 struct Introspection {
     asked: Arc<Mutex<Vec<String>>>,
     answer: Arc<Mutex<Option<Value>>>,
+    /// It answers as many as this has room for.
+    hold: Option<Arc<tokio::sync::Semaphore>>,
 }
 
 async fn introspect(State(desk): State<Introspection>, RawForm(form): RawForm) -> Response {
     desk.asked.lock().expect("the list").push(String::from_utf8_lossy(&form).into_owned());
+    if let Some(hold) = &desk.hold {
+        drop(hold.acquire().await);
+    }
     match desk.answer.lock().expect("the answer").clone() {
         Some(answer) => axum::Json(answer).into_response(),
         None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
@@ -344,6 +349,40 @@ async fn an_api_key_of_another_service_or_none_is_nobodys() {
         assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
     }
     assert_eq!(desk.asked.lock().expect("the list").len(), before, "nobody is asked about what is no key");
+}
+
+#[tokio::test]
+async fn invented_keys_do_not_flood_the_authority() {
+    let desk = Introspection::default();
+    let silent = Arc::new(tokio::sync::Semaphore::new(0));
+    let ledger =
+        Ledger::with(Introspection { hold: Some(Arc::clone(&silent)), ..desk.clone() }, |resource| resource)
+            .await;
+    let mut asking = Vec::new();
+    for number in 0..16 {
+        let mut stream = ledger.connect(None).await;
+        let key = bearer(&KEY.replace("00a1", &format!("00{number:02x}")));
+        asking.push(tokio::spawn(async move { ask(&mut stream, "GET /entries", &[&key]).await }));
+    }
+    for _ in 0..2000 {
+        if desk.asked.lock().expect("the list").len() == 16 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut stream = ledger.connect(None).await;
+    let busy = ask(&mut stream, "GET /entries", &[&bearer(KEY)]).await;
+    assert!(busy.starts_with("HTTP/1.1 503"), "{busy}");
+    assert_eq!(desk.asked.lock().expect("the list").len(), 16);
+    *desk.answer.lock().expect("the answer") = Some(json!({"active": false}));
+    silent.add_permits(100);
+    for asked in asking {
+        assert!(asked.await.expect("an answer").starts_with("HTTP/1.1 401"));
+    }
+    assert!(
+        ask(&mut stream, "GET /entries", &[&bearer(KEY)]).await.starts_with("HTTP/1.1 401"),
+        "its turn came"
+    );
 }
 
 /// An authorization server of the web, and the keys it publishes.
