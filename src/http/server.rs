@@ -166,6 +166,7 @@ impl Server {
         // Nobody may be left to hear it.
         let _ = self.stopping.send(true);
         let _ = self.tls.await;
+        self.desk.ca.write_counts().await;
         self.admin.stopped().await;
         self.ops.stop();
     }

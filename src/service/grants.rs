@@ -52,17 +52,24 @@ impl Tally {
     fn close(&self, now: Timestamp) -> Vec<(Kind, u64)> {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match window.began {
-            Some(began) if now.since(began) >= WINDOW || now < began => {
-                mem::take(&mut *window).repeats.into_iter().filter(|(_, repeats)| *repeats > 0).collect()
-            }
+            Some(began) if now.since(began) >= WINDOW || now < began => repeated(&mut window),
             _ => Vec::new(),
         }
+    }
+
+    /// What was granted again in the window that is open; a new one begins.
+    fn cut(&self) -> Vec<(Kind, u64)> {
+        repeated(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A first grant was not written down: the next one is the first.
     fn forget(&self, kind: &Kind) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).repeats.remove(kind);
     }
+}
+
+fn repeated(window: &mut Window) -> Vec<(Kind, u64)> {
+    mem::take(window).repeats.into_iter().filter(|(_, repeats)| *repeats > 0).collect()
 }
 
 impl Ca {
@@ -97,7 +104,16 @@ impl Ca {
 
     /// Writes down how often what was granted in the last hour was granted again.
     pub(super) async fn close_tallies(&self, now: Timestamp) {
-        let repeated = self.grants.close(now);
+        self.write_repeats(self.grants.close(now), now).await;
+    }
+
+    /// Writes down what is only counted so far: the CA stops.
+    pub async fn write_counts(&self) {
+        self.write_repeats(self.grants.cut(), self.now()).await;
+        self.write_key_uses().await;
+    }
+
+    async fn write_repeats(&self, repeated: Vec<(Kind, u64)>, now: Timestamp) {
         if repeated.is_empty() {
             return;
         }

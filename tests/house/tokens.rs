@@ -1,5 +1,7 @@
 //! Access tokens over mutual TLS: who gets one, what it says, and who does not.
 
+use std::time::{Duration, Instant};
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_testkit::csr;
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use crate::{
     ca::{Ca, Setup, id},
     machine::{self, Machine},
     oauth::{self, ask, house, read, refused, token},
+    program,
     wire::{self, Connection},
 };
 
@@ -193,7 +196,7 @@ fn forms_are_read_strictly_and_chunked_ones_too() {
 
 #[test]
 fn grants_and_refusals_leave_events_and_grants_do_not_grow_the_log() {
-    let ca = house();
+    let mut ca = house();
     let machine = Machine::enrolled(&ca, "/payments");
     for _ in 0..20 {
         token(&ask(&ca, Some(&machine.papers), &[("audience", "ledger")]));
@@ -210,6 +213,10 @@ fn grants_and_refusals_leave_events_and_grants_do_not_grow_the_log() {
     assert_eq!(refused.len(), 2);
     assert_eq!((&refused[0]["error"], &refused[0]["service"]), (&json!("invalid_target"), &json!("nobody")));
     assert_eq!(refused[1]["error"], "invalid_client");
+    ca.stop();
+    ca.start_again();
+    let granted = ca.events("token.granted");
+    assert_eq!((granted.len(), &granted[1]["repeats"]), (2, &json!(19)));
 }
 
 #[test]
@@ -269,6 +276,41 @@ fn the_keys_of_tokens_stand_in_the_trust_snapshot() {
         wire::get(ca.listen(), Some(&machine.papers), &format!("/v1/trust/part/{part}")).json();
     assert_eq!(shown, jwks);
     assert_eq!(jwks["keys"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn the_next_key_of_tokens_is_shown_for_a_day_before_it_signs() {
+    let Some(library) = program::faketime() else { return };
+    let mut ca = Setup::new().policy(oauth::POLICY).clock(library).start();
+    let kids = |ca: &Ca, expected: usize| -> Vec<Value> {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let jwks: Value = wire::get(ca.listen(), None, "/oauth2/jwks").json();
+            let keys = jwks["keys"].as_array().unwrap();
+            if keys.len() == expected {
+                return keys.iter().map(|key| key["kid"].clone()).collect();
+            }
+            assert!(Instant::now() < until, "{jwks}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let signer = |ca: &Ca, path: &str| {
+        ca.run(&["registrations", "set", &id(path), "--machines", "many"]).succeeded();
+        let machine = Machine::enrolled(ca, path);
+        read(&token(&ask(ca, Some(&machine.papers), &[("audience", "ledger")]))).0["kid"].clone()
+    };
+    let first = kids(&ca, 1);
+    let mut later = |offset: &str| {
+        ca.stop();
+        ca.set_clock(offset);
+        ca.start_again();
+        let kids = kids(&ca, 2);
+        (signer(&ca, "/payments"), kids)
+    };
+    let (signs, shown) = later("+696h");
+    assert_eq!((&signs, &shown[0]), (&first[0], &first[0]));
+    let (signs, still) = later("+721h");
+    assert_eq!((&signs, &still), (&shown[1], &shown));
 }
 
 #[test]
