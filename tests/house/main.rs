@@ -9,6 +9,7 @@
     reason = "tests: a panic says where it broke"
 )]
 
+mod agent_token;
 mod api_keys;
 #[cfg(feature = "failpoints")]
 mod arrows;

@@ -49,6 +49,12 @@ impl AsMachine {
         self.contact(&identity, &known)?.post(path, body).await
     }
 
+    pub(crate) async fn form<A: DeserializeOwned>(&self, path: &str, form: &str) -> Result<A, AgentError> {
+        let identity = self.identity()?;
+        let known = Route::new([identity.url().clone()]);
+        Ok(self.contact(&identity, &known)?.form(path, form).await?.body)
+    }
+
     pub(crate) async fn get<A: DeserializeOwned>(
         &self,
         path: &str,

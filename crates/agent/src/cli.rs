@@ -29,6 +29,7 @@ use crate::renew::{RenewOptions, recover, renew};
 use crate::run::{Agent, Order};
 use crate::stages;
 use crate::status::{State, Status, from_now};
+use crate::token::{TokenWish, token};
 
 /// Gives this machine an identity from a Countersign CA and keeps it valid.
 ///
@@ -55,6 +56,11 @@ enum Command {
     ///
     /// Exit status 1 if the identity is missing or cannot be used.
     Status(StatusArgs),
+    /// Buy an access token for a service with this machine's certificate, and print it.
+    ///
+    /// For calls that cannot be mutual TLS to the end. The token serves this machine alone, for a quarter of an hour at
+    /// most: curl --cert svid.pem --key svid.key -H "Authorization: Bearer $(countersign-agent token …)" URL
+    Token(TokenArgs),
     /// Write hardened systemd units for `run` with this configuration, and for the reload hook in it.
     Install(InstallArgs),
 }
@@ -92,6 +98,21 @@ struct StatusArgs {
     #[command(flatten)]
     place: Place,
     /// Print one JSON object; default: lines of words.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct TokenArgs {
+    #[command(flatten)]
+    place: Place,
+    /// The service that shall take it, as the CA's policy names it.
+    #[arg(long)]
+    service: String,
+    /// A permission there, such as read; may be given several times; default: all that the policy gives.
+    #[arg(long = "permission", value_name = "P")]
+    permissions: Vec<String>,
+    /// Print one JSON object, with the token's life and scope; default: the token alone.
     #[arg(long)]
     json: bool,
 }
@@ -146,6 +167,7 @@ async fn perform(command: &Command) -> Result<ExitCode, AgentError> {
         Command::Run(place) => run_command(place.config()?).await,
         Command::Status(args) => status_command(args),
         Command::Install(args) => install_command(args),
+        Command::Token(args) => token_command(args).await,
     }
 }
 
@@ -234,6 +256,21 @@ async fn run_command(config: Config) -> Result<ExitCode, AgentError> {
     });
     let agent = Agent::new(config, Arc::new(SystemClock)).stages(stages::of_program());
     agent.notify(Notify::of_environment()).run(receiver).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn token_command(args: &TokenArgs) -> Result<ExitCode, AgentError> {
+    log_to_stderr("warn");
+    let config = args.place.config()?;
+    let wish = TokenWish { service: args.service.clone(), permissions: args.permissions.clone() };
+    let bought = token(&Dir::at(&config.dir), &config.ca, &wish, Arc::new(SystemClock)).await?;
+    if args.json {
+        let text = serde_json::to_string_pretty(&bought)
+            .map_err(|error| AgentError::failed(format!("cannot write JSON: {error}")))?;
+        output::result(&text);
+    } else {
+        output::result(&bought.access_token);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -33,6 +33,7 @@ const WHOLE_LIMIT: Duration = Duration::from_secs(9);
 /// The largest answer read. An honest one is below 16 KiB.
 const BODY_LIMIT: usize = 256 * 1024;
 const JSON: &str = "application/json";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Whom to ask, and as whom.
 pub(crate) struct Contact<'a> {
@@ -53,6 +54,7 @@ pub(crate) struct Answer<A> {
 struct Question<'a> {
     method: Method,
     path: &'a str,
+    kind: &'static str,
     body: Vec<u8>,
     /// How long an answer may take.
     limit: Duration,
@@ -67,7 +69,17 @@ impl Contact<'_> {
     ) -> Result<Answer<A>, AgentError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| AgentError::failed(format!("cannot write the request: {error}")))?;
-        self.ask(&Question { method: Method::POST, path, body, limit: WHOLE_LIMIT }).await
+        self.ask(&Question { method: Method::POST, path, kind: JSON, body, limit: WHOLE_LIMIT }).await
+    }
+
+    /// Posts a form and takes the answer.
+    pub(crate) async fn form<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        form: &str,
+    ) -> Result<Answer<A>, AgentError> {
+        let body = form.as_bytes().to_vec();
+        self.ask(&Question { method: Method::POST, path, kind: FORM, body, limit: WHOLE_LIMIT }).await
     }
 
     /// Asks for what is there. The CA may hold the request for as long as `patience`.
@@ -77,7 +89,7 @@ impl Contact<'_> {
         patience: Duration,
     ) -> Result<Answer<A>, AgentError> {
         let limit = WHOLE_LIMIT + patience;
-        self.ask(&Question { method: Method::GET, path, body: Vec::new(), limit }).await
+        self.ask(&Question { method: Method::GET, path, kind: JSON, body: Vec::new(), limit }).await
     }
 
     /// Asks at the address that answered last, then at the others. A refusal is an answer; being away or busy is not.
@@ -127,7 +139,10 @@ impl Exchange<'_> {
         }
         match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => Err(refusal::of_problem(&problem, status, retry_after, self.contact.clock.now())),
-            Err(_) => Err(refusal::of_status(status, retry_after, self.endpoint)),
+            Err(_) => Err(match serde_json::from_slice::<refusal::OAuthError>(&body) {
+                Ok(error) => refusal::of_oauth(&error, status, retry_after),
+                Err(_) => refusal::of_status(status, retry_after, self.endpoint),
+            }),
         }
     }
 
@@ -208,7 +223,7 @@ impl Exchange<'_> {
             .method(&question.method)
             .uri(question.path)
             .header(HOST, self.endpoint.authority())
-            .header(CONTENT_TYPE, JSON)
+            .header(CONTENT_TYPE, question.kind)
             .header(ACCEPT, JSON)
             .body(Full::new(Bytes::from(question.body.clone())))
             .map_err(|error| AgentError::failed(format!("cannot make the request: {error}")))?;

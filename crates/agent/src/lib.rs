@@ -66,6 +66,7 @@ mod serving;
 mod socket;
 mod stages;
 pub mod status;
+mod token;
 
 pub use attempt::{Action, Attempt, Plan, Record};
 pub use dir::Dir;
@@ -81,3 +82,4 @@ pub use renew::{RenewOptions, recover, renew};
 #[cfg(feature = "workload-api")]
 pub use socket::{WorkloadApi, soften};
 pub use stages::{Interrupted, Stage, Stages, Uninterrupted, UnknownStage};
+pub use token::{AccessToken, TokenWish, token};

@@ -6,6 +6,7 @@ use countersign_api::{Problem, ProblemCode};
 use countersign_identity::{Timestamp, duration};
 use countersign_verifier::{ChainFault, Refusal};
 use hyper::StatusCode;
+use serde::Deserialize;
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
@@ -38,6 +39,29 @@ pub(crate) fn of_problem(
     let error = if is_busy(status) { AgentError::unreachable(message) } else { AgentError::refused(message) };
     let error = error.with_code(code).with_retry_after(wait);
     if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
+}
+
+/// How the token endpoint refuses (RFC 6749 §5.2).
+#[derive(Deserialize)]
+pub(crate) struct OAuthError {
+    error: String,
+    #[serde(default)]
+    error_description: String,
+}
+
+/// The token endpoint refused.
+pub(crate) fn of_oauth(error: &OAuthError, status: StatusCode, wait: Option<Duration>) -> AgentError {
+    let OAuthError { error, error_description } = error;
+    let message = format!("the CA refused: {error_description} ({error})");
+    let refused =
+        if is_busy(status) { AgentError::unreachable(message) } else { AgentError::refused(message) };
+    let refused = refused.with_retry_after(wait);
+    match error.as_str() {
+        "invalid_scope" | "invalid_target" => {
+            refused.with_hint("the CA's policy decides: countersign policy explain SPIFFE-ID, at the CA")
+        }
+        _ => refused,
+    }
 }
 
 /// Something answered, but not with a problem document: a proxy, or a CA in trouble.
