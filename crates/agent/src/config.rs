@@ -44,6 +44,8 @@ pub struct Config {
     pub served_at: Option<String>,
     /// Who may read which of the files beside their owner; default nobody but the owner reads keys.
     pub files: Outputs,
+    /// A file for metrics in the text format of Prometheus, written at every change; default none.
+    pub metrics: Option<PathBuf>,
     /// How much is logged: error, warn, info, debug or trace; default info, a line for each renewal.
     pub log: String,
     /// The local socket for processes of this machine; default none.
@@ -60,6 +62,7 @@ const KEYS: &[&str] = &[
     "reload_signal",
     "reload_unit",
     "served_at",
+    "metrics",
     "files",
     "log",
     #[cfg(feature = "workload-api")]
@@ -81,6 +84,7 @@ struct ConfigFile {
     reload_signal: Option<SignalFile>,
     reload_unit: Option<String>,
     served_at: Option<String>,
+    metrics: Option<PathBuf>,
     #[serde(default)]
     files: BTreeMap<String, OutputFile>,
     #[serde(default = "default_log")]
@@ -116,6 +120,7 @@ impl Config {
             ca: Vec::new(),
             reload: None,
             served_at: None,
+            metrics: None,
             files: Outputs::default(),
             log: default_log(),
             #[cfg(feature = "workload-api")]
@@ -173,6 +178,9 @@ impl Config {
             ca,
             reload: reload(file.reload, file.reload_signal, file.reload_unit).map_err(&wrong)?,
             served_at: file.served_at,
+            metrics: file
+                .metrics
+                .map(|metrics| path.parent().map_or(metrics.clone(), |it| it.join(&metrics))),
             files: Outputs::read(file.files).map_err(&wrong)?,
             log: file.log,
             #[cfg(feature = "workload-api")]

@@ -47,6 +47,7 @@ mod generation;
 mod identity;
 mod install;
 mod lock;
+mod metrics;
 mod notify;
 mod output;
 mod outputs;

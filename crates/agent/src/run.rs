@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::{Identity, Window};
+use crate::metrics::Counts;
 use crate::notify::Notify;
 use crate::proof::{Proof, prove};
 use crate::reload::reload;
@@ -100,6 +101,7 @@ impl Agent {
         let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng())).asking();
         let mut event = Event::Loaded(Lease::from(&identity));
         let mut failure: Option<AgentError> = None;
+        let mut counts = Counts::default();
         let mut reload_after = self.clock.now();
         tracing::info!(spiffe_id = %identity.spiffe_id(), dir = %self.dir.path().display(), "keeping");
         self.notify.ready();
@@ -115,6 +117,8 @@ impl Agent {
             if !matches!(event, Event::Tick | Event::WindowUnknown) {
                 self.tell(&identity, failure.take(), schedule.next_attempt());
                 self.note(state, schedule.next_attempt());
+                counts.note(&event);
+                self.measure(counts, &identity, state, schedule.next_attempt());
                 self.notify.alive(Some(&format!("{state:?}, {}", until(&identity))));
             }
             self.notify.alive(None);
@@ -192,6 +196,14 @@ impl Agent {
             tracing::info!(%after, %before, reason, "the CA moved the renewal window");
         }
         Event::Window { window, ask_again: Duration::from_secs(told.ask_again) }
+    }
+
+    /// Writes the metrics, where they are wanted.
+    fn measure(&self, counts: Counts, identity: &Identity, state: State, next: Option<Timestamp>) {
+        let Some(path) = &self.config.metrics else { return };
+        if let Err(error) = counts.write(path, identity, state, next) {
+            tracing::warn!(hint = error.hint_of_agent(), "the metrics cannot be written: {error}");
+        }
     }
 
     /// Writes down what is planned, for `status`.

@@ -102,3 +102,16 @@ async fn files_are_for_whom_the_configuration_says_from_the_next_certificate_on(
     eventually("published", || mode("svid.key") == 0o640).await;
     assert_eq!((mode("svid-combined.pem"), mode("svid.pem"), mode("current")), (0o600, 0o644, 0o711));
 }
+
+#[tokio::test]
+async fn metrics_are_a_file_that_a_collector_reads() {
+    let (ca, scratch) = enrolled().await;
+    let _orders = renewed_once(&ca, scratch.path(), "metrics = \"agent.prom\"").await;
+    let text = || fs::read_to_string(scratch.path().join("agent.prom")).unwrap_or_default();
+    eventually("counted", || text().contains("\ncountersign_agent_renewals_total 1\n")).await;
+    let end = Dir::at(scratch.path()).identity().unwrap().unwrap().validity().not_after().unix();
+    let expected =
+        format!("countersign_agent_not_after_seconds{{spiffe_id=\"{}\"}} {end}\n", crate::ca::PAYMENTS);
+    assert!(text().contains(&expected), "{}", text());
+    assert!(text().contains("countersign_agent_state{state=\"fresh\"} 1\n"));
+}
