@@ -1,4 +1,4 @@
-//! Peers and certificates of other makers: openssl, curl, Python.
+//! Peers and certificates of other makers: openssl, curl, Python, Envoy.
 
 #![cfg(feature = "axum")]
 #![expect(clippy::expect_used, clippy::panic, reason = "tests: a panic says where the fixture broke")]
@@ -295,4 +295,102 @@ async fn a_server_of_another_maker_is_known_by_its_spiffe_id() {
     let read = timeout(PATIENCE, stream.read(&mut greeting)).await.expect("in time").expect("a greeting");
     assert_eq!(String::from_utf8_lossy(&greeting[..read]), format!("hello {PAYMENTS}"));
     stream.write_all(b".").await.expect("goodbye");
+}
+
+/// An Envoy that is `payments` on both sides: towards the ledger a client, at a door of its own a server that admits the
+/// ledger. `{…}` are ports and a directory.
+const ENVOY: &str = r#"{"static_resources": {
+  "listeners": [
+    {"address": {"socket_address": {"address": "127.0.0.1", "port_value": {plain}}}, "filter_chains": [{"filters": [
+      {"name": "tcp", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        "stat_prefix": "out", "cluster": "ledger"}}]}]},
+    {"address": {"socket_address": {"address": "127.0.0.1", "port_value": {door}}}, "filter_chains": [{
+      "transport_socket": {"name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "require_client_certificate": true, "common_tls_context": {common}}},
+      "filters": [{"name": "echo", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo"}}]}]}
+  ],
+  "clusters": [{"name": "ledger", "type": "STATIC", "connect_timeout": "5s",
+    "load_assignment": {"cluster_name": "ledger", "endpoints": [{"lb_endpoints": [{"endpoint":
+      {"address": {"socket_address": {"address": "127.0.0.1", "port_value": {ledger}}}}}]}]},
+    "transport_socket": {"name": "tls", "typed_config": {
+      "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": {common}}}}]
+}}"#;
+
+/// How Envoy shows itself as `payments` and knows the ledger.
+const ENVOY_COMMON: &str = r#"{
+  "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+  "tls_certificates": [{"certificate_chain": {"filename": "{dir}/{name}.pem"}, "private_key": {"filename": "{dir}/{name}.key"}}],
+  "validation_context": {"trusted_ca": {"filename": "{dir}/root.pem"}, "match_typed_subject_alt_names":
+    [{"san_type": "URI", "matcher": {"exact": "spiffe://openssl.example/ledger"}}]}}"#;
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    listener.expect("a port").port()
+}
+
+/// Starts an Envoy that shows the certificate `name`; its plain door to the ledger, and its own.
+fn envoy(house: &House, ledger: SocketAddr, name: &str) -> (Server, [u16; 2]) {
+    let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/envoy");
+    assert!(program.exists(), "run scripts/check once: it installs Envoy into .venv");
+    let (plain, door) = (free_port(), free_port());
+    let dir = house.dir.path().display().to_string();
+    let common = ENVOY_COMMON.replace("{dir}", &dir).replace("{name}", name);
+    let text = ENVOY.replace("{common}", &common).replace("{plain}", &plain.to_string());
+    let text = text.replace("{door}", &door.to_string()).replace("{ledger}", &ledger.port().to_string());
+    let file = house.path(&format!("envoy-{name}.json"));
+    fs::write(&file, text).expect("a write");
+    let mut command = Command::new(program);
+    command.args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "error", "-c"]).arg(file);
+    (Server(command.stdout(Stdio::null()).spawn().expect("Envoy starts")), [plain, door])
+}
+
+/// Connects as soon as somebody listens.
+async fn reached(port: u16) -> TcpStream {
+    let connect = async {
+        loop {
+            match TcpStream::connect(("127.0.0.1", port)).await {
+                Ok(stream) => return stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, connect).await.expect("in time")
+}
+
+async fn greeted_through(port: u16) -> String {
+    let mut stream = reached(port).await;
+    let request = b"GET /who HTTP/1.1\r\nhost: ledger\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.expect("a request");
+    let mut answer = Vec::new();
+    // Envoy resets the connection whose other side was refused.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_is_let_in_by_its_certificate_and_known_by_its_spiffe_id() {
+    let house = House::new();
+    house.leaf("stranger", "spiffe://openssl.example/stranger", "");
+    let ledger = house.ledger().await;
+    let (_payments, [plain, door]) = envoy(&house, ledger, "payments");
+    let (_stranger, [foreign, _]) = envoy(&house, ledger, "stranger");
+    let by_envoy = greeted_through(plain).await;
+    assert!(by_envoy.contains("hello spiffe://openssl.example/payments"), "{by_envoy}");
+    let turned_away = greeted_through(foreign).await;
+    assert!(!turned_away.contains("hello"), "{turned_away}");
+
+    let connector = |expected: &str| {
+        let rule = PeerRule::one_of([expected.parse().expect("an ID")]);
+        let client = ClientBuilder::new(house.trust()).expect(rule).identity(house.own("ledger"));
+        client.build().expect("a client")
+    };
+    let refused = connector(LEDGER).connect(reached(door).await).await.expect_err("it is payments");
+    assert!(refused.to_string().contains("not admitted"), "{refused}");
+    let (mut stream, server) = connector(PAYMENTS).connect(reached(door).await).await.expect("payments");
+    assert_eq!(server.spiffe_id().as_str(), PAYMENTS);
+    stream.write_all(b"echo").await.expect("a word");
+    let mut echo = [0; 4];
+    timeout(PATIENCE, stream.read_exact(&mut echo)).await.expect("in time").expect("its echo");
+    assert_eq!(&echo, b"echo");
 }
