@@ -296,13 +296,16 @@ impl Store for Book {
     fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>> {
         Box::pin(async move {
             let mut expired = Expired::default();
-            loop {
-                let (share, more) = self.committer.command(move |tx| expiry::share(tx, now)).await?;
-                expired.add(share);
-                if !more {
-                    return Ok(expired);
+            for step in expiry::STEPS {
+                loop {
+                    let (share, more) = self.committer.command(move |tx| step(tx, now)).await?;
+                    expired.add(share);
+                    if !more {
+                        break;
+                    }
                 }
             }
+            Ok(expired)
         })
     }
 

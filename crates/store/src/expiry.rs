@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use countersign_identity::Timestamp;
 
+use crate::engine::Key;
 use crate::events::{self, Event};
-use crate::issuances;
+use crate::invitations::{self, Invitation};
 use crate::machines::{self, Machine};
-use crate::rows::Rows;
+use crate::records::{Record, corrupt};
+use crate::rows::{Rows, after_prefix, successor};
 use crate::transaction::Transaction;
-use crate::{StoreError, api_keys, invitations, keys, revoked_list, uses, withdrawn};
+use crate::{StoreError, api_keys, issuances, keys, revoked_list, uses, withdrawn};
 
 /// Rows that leave in one command at most, so that it does not hold up the others.
 const SHARE: usize = 1024;
@@ -38,27 +40,15 @@ impl Expired {
     }
 }
 
-/// One share of everything that is over; true if there is more.
-pub(crate) fn share(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired, bool), StoreError> {
-    let issuances = partitions(tx, now)?;
-    let invitations = invitations::hashes(tx, SHARE, |invitation| invitation.is_over(now))?;
-    for hash in &invitations {
-        invitations::remove(tx, hash)?;
-    }
-    let (machines, swept) = sweep(tx, now)?;
-    let uses_swept = uses::sweep(tx, now, SHARE)?;
-    let lines = revoked_list::forget_ended(tx, now, SHARE)?.max(revoked_list::forget_changes(tx, SHARE)?);
-    let tokens = withdrawn::forget(tx, now, SHARE)?;
-    let ended = api_keys::forget(tx, now, SHARE)?;
-    let warned = api_keys::warn(tx, now, SHARE)?;
-    let more = [tokens, ended, warned].contains(&SHARE);
-    let more =
-        more || lines == SHARE || issuances == SHARE || invitations.len() == SHARE || !swept || !uses_swept;
-    Ok((Expired { issuances, invitations: invitations.len(), machines }, more))
-}
+/// A share of one kind of work, and whether there is more of it.
+pub(crate) type Step = fn(&mut Transaction<'_>, Timestamp) -> Result<(Expired, bool), StoreError>;
+
+/// All there is to do, kind by kind. Each command looks at so many rows at most, however many there are: a book of a million
+/// machines must not hold up their renewals.
+pub(crate) const STEPS: [Step; 4] = [partitions, sweep, lists, warnings];
 
 /// Issuances of the oldest partitions, as far as every certificate in them has ended.
-fn partitions(tx: &mut Transaction<'_>, now: Timestamp) -> Result<usize, StoreError> {
+fn partitions(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired, bool), StoreError> {
     let mut over = Vec::new();
     tx.walk(&[keys::ENDING], &keys::partition(keys::ENDING, now), |key, _| {
         over.extend(issuances::get(tx, issuances::serial_in(key)?)?);
@@ -67,25 +57,92 @@ fn partitions(tx: &mut Transaction<'_>, now: Timestamp) -> Result<usize, StoreEr
     for issuance in &over {
         issuances::forget(tx, issuance)?;
     }
-    Ok(over.len())
+    let expired = Expired { issuances: over.len(), ..Expired::default() };
+    Ok((expired, over.len() == SHARE))
 }
 
-/// Looks at the next machines after those looked at last; true when it has come round.
-fn sweep(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(usize, bool), StoreError> {
-    let from = tx.row(keys::SWEEP)?.map_or_else(|| vec![keys::MACHINE], |key| key.to_vec());
-    let (over, next) = machines::some_from(tx, &from, SHARE, |machine| {
-        let ended = machine.status.has_ended() && machine.not_after < now;
-        ended || machine.not_after + LAPSE < now
+/// The kinds of rows that have no index by their end, in the order in which they are looked through.
+const SWEPT: [u8; 3] = [keys::MACHINE, keys::INVITATION, keys::USE];
+
+/// Looks at the next rows after those looked at last, until it has come round all of them.
+fn sweep(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired, bool), StoreError> {
+    let [first, ..] = SWEPT;
+    let from = tx.row(keys::SWEEP)?.map_or_else(|| vec![first], |key| key.to_vec());
+    let kind = from.first().copied().unwrap_or(first);
+    let (mut over, mut looks, mut next) = (Vec::new(), 0, None);
+    tx.walk(&from, &after_prefix(&[kind]), |key, octets| {
+        if is_over(kind, key, octets, now)? {
+            over.push(key.to_vec());
+        }
+        looks += 1;
+        if looks < SHARE {
+            return Ok(ControlFlow::Continue(()));
+        }
+        next = Some(successor(key));
+        Ok(ControlFlow::Break(()))
     })?;
-    for machine in &over {
-        forget(tx, machine, now)?;
+    let mut expired = Expired::default();
+    for key in over {
+        leave(tx, kind, key, now, &mut expired)?;
     }
-    let round = next.is_none();
+    let next_kind = || SWEPT.iter().skip_while(|one| **one != kind).nth(1).map(|one| vec![*one]);
+    let next = next.or_else(next_kind);
+    let more = next.is_some();
     match next {
         Some(next) => tx.put_octets(keys::SWEEP.to_vec(), next)?,
         None => tx.remove(keys::SWEEP.to_vec())?,
     }
-    Ok((over.len(), round))
+    Ok((expired, more))
+}
+
+fn is_over(kind: u8, key: &[u8], octets: &[u8], now: Timestamp) -> Result<bool, StoreError> {
+    Ok(match kind {
+        keys::INVITATION => Invitation::read(key, octets)?.is_over(now),
+        keys::USE => uses::is_old(key, octets, now)?,
+        _ => {
+            let machine = Machine::read(key, octets)?;
+            let ended = machine.status.has_ended() && machine.not_after < now;
+            ended || machine.not_after + LAPSE < now
+        }
+    })
+}
+
+fn leave(
+    tx: &mut Transaction<'_>,
+    kind: u8,
+    key: Key,
+    now: Timestamp,
+    expired: &mut Expired,
+) -> Result<(), StoreError> {
+    match kind {
+        keys::INVITATION => {
+            let hash = keys::tail::<32>(&key).ok_or_else(|| corrupt(&key, "ends in no hash"))?;
+            expired.invitations += 1;
+            invitations::remove(tx, &hash)
+        }
+        keys::USE => tx.remove(key),
+        _ => {
+            let Some(machine) = tx.record::<Machine>(&key)? else { return Ok(()) };
+            expired.machines += 1;
+            forget(tx, &machine, now)
+        }
+    }
+}
+
+/// What stands in lists by its end.
+fn lists(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired, bool), StoreError> {
+    let left = [
+        revoked_list::forget_ended(tx, now, SHARE)?,
+        revoked_list::forget_changes(tx, SHARE)?,
+        withdrawn::forget(tx, now, SHARE)?,
+        api_keys::forget(tx, now, SHARE)?,
+    ];
+    Ok((Expired::default(), left.contains(&SHARE)))
+}
+
+/// What is said before the end.
+fn warnings(tx: &mut Transaction<'_>, now: Timestamp) -> Result<(Expired, bool), StoreError> {
+    Ok((Expired::default(), api_keys::warn(tx, now, SHARE)? == SHARE))
 }
 
 fn forget(tx: &mut Transaction<'_>, machine: &Machine, now: Timestamp) -> Result<(), StoreError> {

@@ -64,7 +64,7 @@ pub(crate) const FORMAT: &[u8] = b"Xformat";
 pub(crate) const COUNTS: &[u8] = b"Xcounts";
 /// The number of the policy that applies.
 pub(crate) const POLICY_NUMBER: &[u8] = b"Xpolicy";
-/// How far the sweep over machines has come.
+/// How far the sweep over machines, invitations and uses of permissions has come.
 pub(crate) const SWEEP: &[u8] = b"Xsweep";
 /// When the book was restored from a backup.
 pub(crate) const RESTORED: &[u8] = b"Xrestored";
@@ -72,8 +72,6 @@ pub(crate) const RESTORED: &[u8] = b"Xrestored";
 pub(crate) const TRUST: &[u8] = b"Xtrust";
 /// How often registrations under any parent have changed.
 pub(crate) const CHILDREN: &[u8] = b"Xchildren";
-/// How far the sweep over uses of permissions has come.
-pub(crate) const USE_SWEEP: &[u8] = b"Xuses";
 /// Up to which trust sequence the changes of the list have left.
 pub(crate) const RELISTED_FROM: &[u8] = b"Xrelisted";
 

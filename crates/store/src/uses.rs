@@ -1,6 +1,5 @@
 //! Uses: when an identity last used a permission, as the verifiers report it. A policy change is judged by them.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use countersign_identity::{SpiffeId, Timestamp};
@@ -11,7 +10,7 @@ use crate::cursor::{Cursor, Listing};
 use crate::events::{self, Event};
 use crate::keys;
 use crate::records::{Record, corrupt, plain};
-use crate::rows::{Rows, after_prefix, successor};
+use crate::rows::Rows;
 use crate::transaction::Transaction;
 
 /// What was used so long ago is no longer worth a row: longer than any quarterly job.
@@ -73,28 +72,7 @@ pub(crate) fn list(
     })
 }
 
-/// Looks at the next rows, `most` of them, and forgets the old ones; true when it has come round.
-pub(crate) fn sweep(tx: &mut Transaction<'_>, now: Timestamp, most: usize) -> Result<bool, StoreError> {
-    let from = tx.row(keys::USE_SWEEP)?.map_or_else(|| vec![keys::USE], |key| key.to_vec());
-    let (mut old, mut looks, mut next) = (Vec::new(), 0, None);
-    tx.walk(&from, &after_prefix(&[keys::USE]), |key, octets| {
-        if UseRow::read(key, octets)?.last + KEPT < now {
-            old.push(key.to_vec());
-        }
-        looks += 1;
-        if looks < most {
-            return Ok(ControlFlow::Continue(()));
-        }
-        next = Some(successor(key));
-        Ok(ControlFlow::Break(()))
-    })?;
-    for key in old {
-        tx.remove(key)?;
-    }
-    let round = next.is_none();
-    match next {
-        Some(next) => tx.put_octets(keys::USE_SWEEP.to_vec(), next)?,
-        None => tx.remove(keys::USE_SWEEP.to_vec())?,
-    }
-    Ok(round)
+/// Whether a row has outlived its use.
+pub(crate) fn is_old(key: &[u8], octets: &[u8], now: Timestamp) -> Result<bool, StoreError> {
+    Ok(UseRow::read(key, octets)?.last + KEPT < now)
 }

@@ -14,6 +14,7 @@ mod recovery;
 mod registrations;
 mod restoration;
 mod revocation;
+mod sweep;
 mod upkeep;
 mod workloads;
 
