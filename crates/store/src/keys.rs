@@ -209,6 +209,11 @@ pub(crate) fn policy(number: u64) -> Key {
     key(POLICY, &[&number.to_be_bytes()])
 }
 
+/// Where a long policy goes on.
+pub(crate) fn policy_rest(number: u64, piece: u32) -> Key {
+    key(POLICY, &[&number.to_be_bytes(), &piece.to_be_bytes()])
+}
+
 pub(crate) fn roots(version: u64) -> Key {
     key(ROOTS, &[&version.to_be_bytes()])
 }

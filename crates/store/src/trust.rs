@@ -8,11 +8,16 @@ use minicbor::{Decode, Encode};
 
 use crate::engine::Change;
 use crate::events::{self, Event};
-use crate::records::{Record, plain};
+use crate::records::{Record, corrupt, plain};
 use crate::revoked_list::{self, Relisted};
 use crate::rows::Rows;
 use crate::transaction::Transaction;
 use crate::{Actor, Refusal, StoreError, keys, withdrawn};
+
+/// The longest policy: some hundred thousand rules.
+const LONGEST_POLICY: usize = 16 * 1024 * 1024;
+/// A long policy stands in several rows, each well below the longest value.
+const POLICY_PIECE: usize = 256 * 1024;
 
 /// Whether an issuer signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -161,7 +166,14 @@ pub(crate) fn record_issuer(
 }
 
 pub(crate) fn policy(rows: &impl Rows, number: u64) -> Result<Option<PolicyRecord>, StoreError> {
-    rows.record(&keys::policy(number))
+    let Some(mut record) = rows.record::<PolicyRecord>(&keys::policy(number))? else { return Ok(None) };
+    for n in 0.. {
+        let key = keys::policy_rest(number, n);
+        let Some(octets) = rows.row(&key)? else { break };
+        let rest = std::str::from_utf8(&octets).map_err(|e| corrupt(&key, &e.to_string()))?;
+        record.text.push_str(rest);
+    }
+    Ok(Some(record))
 }
 
 /// The policy that applies.
@@ -186,9 +198,24 @@ pub(crate) fn set_policy(
     {
         return Ok(before.number);
     }
+    if text.len() > LONGEST_POLICY {
+        return Err(StoreError::TooLarge { found: text.len(), limit: LONGEST_POLICY });
+    }
     let number = before.map_or(0, |policy| policy.number) + 1;
-    let record = PolicyRecord { number, version, text, applied: now, actor: actor.to_string() };
-    tx.put_new(keys::policy(number), &record)?;
+    let (first, mut rest) = text.split_at(text.floor_char_boundary(POLICY_PIECE));
+    let (text, actor_text) = (first.to_owned(), actor.to_string());
+    tx.put_new(
+        keys::policy(number),
+        &PolicyRecord { number, version, text, applied: now, actor: actor_text },
+    )?;
+    for n in 0.. {
+        if rest.is_empty() {
+            break;
+        }
+        let (piece, more) = rest.split_at(rest.floor_char_boundary(POLICY_PIECE));
+        tx.put_new_octets(keys::policy_rest(number, n), piece.as_bytes().to_vec())?;
+        rest = more;
+    }
     tx.put(keys::POLICY_NUMBER.to_vec(), &number)?;
     let event = Event::new("policy.applied", now).actor(actor).number("number", number);
     events::append(tx, event.text("version", KeyHash::from_bytes(version)))?;

@@ -125,7 +125,7 @@ pub(crate) async fn one_issuer_is_active_and_the_one_before_retires(book: &Book)
 pub(crate) async fn a_policy_is_applied_once_and_long_ones_are_kept_whole(book: &Book) {
     let desk = Desk { book, now: noon() };
     assert_eq!(book.policy().unwrap(), None);
-    let long = "# rule\n".repeat(10_000);
+    let long = "# règle\n".repeat(200_000);
     assert_eq!(book.set_policy([1; 32], "version = 1".into(), OPERATOR, noon()).await.unwrap(), 1);
     assert_eq!(book.set_policy([2; 32], long.clone(), OPERATOR, noon()).await.unwrap(), 2);
     assert_eq!(book.set_policy([2; 32], long.clone(), OPERATOR, noon()).await.unwrap(), 2);
@@ -135,7 +135,7 @@ pub(crate) async fn a_policy_is_applied_once_and_long_ones_are_kept_whole(book: 
         (2, [2; 32], long, "uid:0")
     );
     assert_eq!(desk.trust(), 2, "the repetition changed nothing");
-    let endless = "#".repeat(600 * 1024);
+    let endless = "#".repeat(16 * 1024 * 1024 + 1);
     let refusal = book.set_policy([3; 32], endless, OPERATOR, noon()).await.unwrap_err();
     assert!(matches!(refusal, StoreError::TooLarge { .. }), "{refusal}");
 }
