@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use countersign_api::{admin::PermissionUse, paths};
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_policy::{Change, Effect, Permission, Policy, RuleKind};
+use countersign_policy::{Change, Effect, Permission, Policy, RuleKind, ServiceChange};
 use serde_json::{Value, json};
 
 use super::{
@@ -81,13 +81,16 @@ fn show(
             "from": old.version().to_string(),
             "to": new.version().to_string(),
             "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
+            "services": countersign_policy::service_changes(old, new).iter().map(service_json).collect::<Vec<_>>(),
             "effects": effects.iter().map(effect_json).collect::<Vec<_>>(),
             "lost": changes.iter().filter(|change| takes_away(change)).count(),
             "used_lately": missed,
         }));
         return;
     }
-    if changes.is_empty() {
+    let hands = countersign_policy::service_changes(old, new);
+    hands.iter().for_each(|change| out.line(change));
+    if changes.is_empty() && hands.is_empty() {
         out.line("no identity gains or loses anything");
     }
     for change in changes {
@@ -117,6 +120,10 @@ fn in_words(change: &Change, effects: &[Effect]) -> Vec<String> {
         format!("so {} {verb} {}{when}", effect.witness, effect.permission)
     })
     .collect()
+}
+
+fn service_json(change: &ServiceChange) -> Value {
+    json!({ "service": change.service, "before": change.before, "after": change.after })
 }
 
 fn effect_json(effect: &Effect) -> Value {

@@ -53,7 +53,7 @@ mod written;
 pub use case::{Expectation, TestFailure};
 pub use catalog::RESERVED_SERVICE;
 pub use decision::Decision;
-pub use diff::{Change, diff};
+pub use diff::{Change, ServiceChange, diff, service_changes};
 pub use effect::{Effect, effects};
 pub use error::{PolicyError, Problem};
 pub use explain::{ExplainedRule, Explanation, explain};

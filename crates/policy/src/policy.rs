@@ -136,6 +136,11 @@ impl Policy {
         self.services.serves(id, service, home)
     }
 
+    /// Each service with who it is, in words.
+    pub(crate) fn runners(&self) -> impl Iterator<Item = (&str, String)> {
+        self.services.in_words()
+    }
+
     /// Whether any grant, in force or not, denied or not, gives `id` a permission on the CA itself. Such identities
     /// are managed through the unix socket only, so the answer errs on the side of yes.
     #[must_use]

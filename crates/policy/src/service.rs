@@ -12,6 +12,18 @@ impl Services {
         self.0.insert(service.into(), identities);
     }
 
+    /// Each service with who it is, in words: the patterns written for it, or what stands where none are.
+    pub(crate) fn in_words(&self) -> impl Iterator<Item = (&str, String)> {
+        self.0.iter().map(|(service, identities)| {
+            let words = match identities {
+                Some(patterns) if patterns.is_empty() => "nobody".to_owned(),
+                Some(patterns) => patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                None => format!("/{service} of the CA's trust domain"),
+            };
+            (&**service, words)
+        })
+    }
+
     /// Whether `id` runs `service`. Where nothing is written, that is the identity `/service` of `home`: the narrowest
     /// answer that needs no configuration, since a name of one segment is the first that an operator registers, and
     /// nobody else gets it by having the service's name somewhere in a longer path.

@@ -1,7 +1,7 @@
 //! What a policy can tell about itself: tests, explanations, holders, differences.
 
 use crate::{EXAMPLE, at, id, now, permission, policy, rules};
-use countersign_policy::{Expectation, Force, diff, explain, who_can};
+use countersign_policy::{Expectation, Force, Policy, diff, explain, service_changes, who_can};
 
 #[test]
 fn a_failing_test_says_what_it_expected_and_what_the_policy_says() {
@@ -98,4 +98,18 @@ fn a_difference_names_what_was_added_and_removed() {
     );
     assert_eq!(changes[2].service(), "countersign");
     assert_eq!(diff(&new, &new), []);
+}
+
+#[test]
+fn a_service_that_changes_hands_is_named_with_both() {
+    let declared = |line: &str| {
+        Policy::parse(&format!("version = 1\n[service.ledger]\npermissions = [\"read\"]\n{line}"), "p")
+            .expect("a policy")
+    };
+    let (plain, moved) = (declared(""), declared("identities = [\"spiffe://td/books/*\"]\n"));
+    let told: Vec<_> = service_changes(&plain, &moved).iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["~ service ledger is spiffe://td/books/*; it was /ledger of the CA's trust domain"]);
+    assert_eq!(service_changes(&moved, &moved), []);
+    let none = Policy::parse("version = 1\n", "p").expect("a policy");
+    assert!(service_changes(&plain, &none)[0].to_string().starts_with("~ service ledger is not declared"));
 }
