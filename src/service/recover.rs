@@ -34,7 +34,8 @@ impl Ca {
         let registration = registration.ok_or(LedgerError::Refused(LedgerRefusal::RegistrationGone))?;
         let profile = self.profile(&registration.profile)?;
         let key = ProvenKey::from_csr(&back.csr, self.algorithms())?;
-        if let Some(granted) = self.returned_before(&machine, &back, key.key_hash(), &registration)? {
+        let new = key.key_hash();
+        if let Some(granted) = self.returned_before(&machine, &back, new, &registration)? {
             return Ok(granted);
         }
         let (allowance, approval) = (profile.recovery(), profile.approve_recovery());
@@ -50,7 +51,14 @@ impl Ca {
         let approved = approve(key, &registration, &profile, &self.house(&keys), now)?;
         let Claim { presented, source, .. } = claim;
         let act = Act::Recover { machine: machine.id, presented, allowance, approval, source };
-        let issued = self.walk_corridor(approved, machine.lineage, act, &keys).await?;
+        let issued = match self.walk_corridor(approved, machine.lineage, act, &keys).await {
+            // An earlier request with this key was being signed while this one was judged.
+            Err(used @ Refused::Ledger(LedgerError::Refused(LedgerRefusal::KeyInUse))) => {
+                let machine = self.returning(&back)?;
+                return self.returned_before(&machine, &back, new, &registration)?.ok_or(used);
+            }
+            walked => walked?,
+        };
         self.metrics().count_issued("recover");
         tracing::info!(machine = %machine.id, id = %machine.spiffe_id, serial = %issued.serial(), "recovered");
         Ok(Granted::new(machine.id, issued.validity(), &profile, issued.der(), keys.issuer().der()))

@@ -65,12 +65,13 @@ fn a_machine_a_little_behind_or_ahead_notices_nothing() {
 #[test]
 fn a_renewal_after_expiry_says_since_when_and_how_to_come_back() {
     let Some(library) = faketime() else { return };
-    let ca = Setup::new().clock(library.clone()).start();
+    let never_back = "lifetime = \"1h\"\nrecovery = \"0s\"\n";
+    let ca = Setup::new().clock(library.clone()).profile("workload", never_back).start();
     ca.enroll_agent("/payments", "m");
     ca.set_clock("+3h");
-    ca.agent_at(&library, "+3h", &["renew", "--dir", "m"]).failed(1, &["expired", "enroll"]);
+    ca.agent_at(&library, "+3h", &["renew", "--dir", "m"]).failed(1, &["expired too long ago", "enroll"]);
     // The machine's own clock stood still: the CA's tells it so.
-    ca.agent(&["renew", "--dir", "m"]).failed(1, &["certificate_expired", "3h behind the CA's"]);
+    ca.agent(&["renew", "--dir", "m"]).failed(1, &["recovery_over", "3h behind the CA's"]);
 }
 
 /// A machine that sleeps past its window, but not past its end, renews as ever.

@@ -14,8 +14,9 @@ use crate::error::AgentError;
 use crate::generation;
 use crate::identity::Identity;
 
-/// How often it is looked, each time after twice the pause: a service may take a minute to let its old workers go.
-const LOOKS: u32 = 7;
+/// How often it is looked, each time after twice the pause, before the service is told again: a good one has taken the
+/// certificate up within these seven and a half seconds, and a signal that came while it was reloading may be lost.
+const LOOKS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// To connect and shake hands.
 const LIMIT: Duration = Duration::from_secs(5);

@@ -65,6 +65,8 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
     stages: Arc<dyn Stages>,
     notify: Notify,
+    /// The service must be told to reload again.
+    untold: Arc<tokio::sync::Notify>,
 }
 
 impl Agent {
@@ -73,7 +75,8 @@ impl Agent {
     pub fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
         let dir = Dir::at(&config.dir);
         let route = (!config.ca.is_empty()).then(|| Arc::new(Route::new(config.ca.iter().cloned())));
-        Self { config, dir, route, clock, stages: Arc::new(Uninterrupted), notify: Notify::default() }
+        let (stages, notify, untold) = (Arc::new(Uninterrupted), Notify::default(), Arc::default());
+        Self { config, dir, route, clock, stages, notify, untold }
     }
 
     /// The service manager that hears how it goes; default nobody.
@@ -136,6 +139,10 @@ impl Agent {
                         return Ok(());
                     }
                 },
+                () = self.untold.notified() => {
+                    event = self.look(&mut identity);
+                    continue;
+                }
                 end = self.work(action, &identity, &mut reload_after) => end,
             };
             event = match end {
@@ -259,7 +266,7 @@ impl Agent {
         let Some(address) = self.config.served_at.clone() else { return };
         let (clock, identity) = (Arc::clone(&self.clock), identity.clone());
         let machine = AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&clock));
-        let dir = self.dir.clone();
+        let (dir, untold) = (self.dir.clone(), Arc::clone(&self.untold));
         tokio::spawn(async move {
             let serial = identity.serial();
             match prove(&machine, &identity, &address, &clock).await {
@@ -273,6 +280,7 @@ impl Agent {
                     if let Ok(held) = dir.hold() {
                         held.note(|record| record.reloaded = None);
                     }
+                    untold.notify_one();
                 }
                 Err(error) => {
                     tracing::warn!(hint = error.hint_of_agent(), "not proven to be in use: {error}")
