@@ -31,7 +31,14 @@ pub(crate) fn of_problem(
         .server_time
         .as_deref()
         .filter(|_| {
-            matches!(code, Some(ProblemCode::CertificateExpired | ProblemCode::CertificateNotYetValid))
+            matches!(
+                code,
+                Some(
+                    ProblemCode::CertificateExpired
+                        | ProblemCode::CertificateNotYetValid
+                        | ProblemCode::RecoveryOver
+                )
+            )
         })
         .and_then(|time| time.parse().ok())
         .and_then(|server| skew(server, now));
