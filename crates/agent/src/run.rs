@@ -139,10 +139,6 @@ impl Agent {
                         return Ok(());
                     }
                 },
-                () = self.untold.notified() => {
-                    event = self.look(&mut identity);
-                    continue;
-                }
                 end = self.work(action, &identity, &mut reload_after) => end,
             };
             event = match end {
@@ -177,7 +173,10 @@ impl Agent {
             Action::Recover => Done::of(recover(&self.dir, &options()).await),
             Action::AskWindow => Done::Asked(self.ask_window(identity).await),
             Action::Wait(pause) => {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = self.untold.notified() => {}
+                }
                 Done::Waited
             }
         }
