@@ -1,7 +1,7 @@
 //! B6: what our verifier adds to the server's half of a handshake, beside rustls' own `WebPkiClientVerifier`.
 //!
 //! Handshakes in memory; the server has a thread of its own, whose instructions scripts/bench counts under callgrind. The
-//! client shows a leaf and its issuer, both below one root.
+//! client shows a leaf and its issuer, both below one root; each is another one, unless the path is to be known.
 
 #![expect(clippy::expect_used, reason = "a bench stops at a broken fixture")]
 
@@ -39,8 +39,10 @@ struct Run {
 enum Judge {
     /// rustls' own, by path.
     Webpki,
-    /// Ours, by path.
+    /// Ours, by path; every client is a new one, as none of theirs is known again.
     Ours,
+    /// Ours, by path, with a client whose path was judged before.
+    Seen,
     /// Ours, with a trust snapshot that lists the issuer.
     Anchored,
 }
@@ -50,10 +52,10 @@ fn main() {
     let root = Authority::root("prod.example");
     let issuer = root.issuer();
     let trust = trust(verifier, &root, &issuer);
-    let (caller, service) = (issuer.leaf(CALLER).forge(), issuer.leaf(SERVICE).forge());
+    let service = issuer.leaf(SERVICE).forge();
     let server = match verifier {
         Judge::Webpki => webpki(&root, own(&service)),
-        Judge::Ours | Judge::Anchored => {
+        Judge::Ours | Judge::Seen | Judge::Anchored => {
             let rule = PeerRule::one_of([CALLER.parse().expect("an ID")]);
             let settings =
                 ServerBuilder::new(own(&service), Arc::clone(&trust)).admit(rule).clock(noon_clock());
@@ -61,12 +63,17 @@ fn main() {
         }
     };
     let rule = PeerRule::one_of([SERVICE.parse().expect("an ID")]);
-    let client = ClientBuilder::new(trust).expect(rule).identity(own(&caller)).clock(noon_clock());
-    let client = client.build().expect("a client");
+    let client = || {
+        let caller = own(&issuer.leaf(CALLER).forge());
+        let client = ClientBuilder::new(Arc::clone(&trust)).expect(rule.clone()).identity(caller);
+        client.clock(noon_clock()).build().expect("a client")
+    };
+    let known = client();
     let (to_server, said) = mpsc::channel();
     let (answered, from_server) = mpsc::channel();
     let serving = thread::spawn(move || serve(&server, &said, &answered));
     for _ in 0..times {
+        let client = if matches!(verifier, Judge::Seen) { known.clone() } else { client() };
         handshake(client.config(), &to_server, &from_server);
     }
     drop(to_server);

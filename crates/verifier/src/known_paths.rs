@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use countersign_identity::{KeyHash, Timestamp};
 use rustls::pki_types::CertificateDer;
-use sha2::{Digest as _, Sha256};
 
 use crate::svid::Usage;
 use crate::trust::Anchors;
 
-/// How many paths are remembered, some 2 MB. Only who has a good certificate adds one.
+/// How many paths are remembered, some 3 MB. Only who has a good certificate adds one.
 const ROOM: usize = 1024;
 
 /// A path from a certificate to a root, without the certificate.
@@ -30,9 +29,10 @@ pub(crate) struct Path {
     pub(crate) until: Timestamp,
 }
 
-/// SHA-256 of certificates as they were presented, and for what.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Presentation([u8; 32]);
+/// Certificates octet for octet as they were presented, and for what. Whole, since comparing them is exact and costs less
+/// than a digest that nobody can forge.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Presentation(Box<[u8]>);
 
 /// The paths remembered.
 #[derive(Default)]
@@ -46,16 +46,17 @@ struct Known {
 
 impl Presentation {
     pub(crate) fn of(leaf: &CertificateDer<'_>, above: &[CertificateDer<'_>], usage: Usage) -> Self {
-        let mut hash = Sha256::new();
-        hash.update([match usage {
+        let length = 1 + leaf.len() + above.iter().map(|der| der.len()).sum::<usize>();
+        let mut octets = Vec::with_capacity(length);
+        octets.push(match usage {
             Usage::Client => 0,
             Usage::Server => 1,
-        }]);
+        });
         for der in std::iter::once(leaf).chain(above) {
             // DER says its own length, so that what follows it cannot be mistaken for part of it.
-            hash.update(der);
+            octets.extend_from_slice(der);
         }
-        Self(hash.finalize().into())
+        Self(octets.into())
     }
 }
 
@@ -63,12 +64,12 @@ impl KnownPaths {
     /// The path found before under this very trust, if everything above the leaf is in its time.
     pub(crate) fn get(
         &self,
-        presented: Presentation,
+        presented: &Presentation,
         anchors: &Arc<Anchors>,
         now: Timestamp,
     ) -> Option<Arc<Path>> {
         let known = self.lock();
-        let known = known.get(&presented)?;
+        let known = known.get(presented)?;
         let same = known.anchors.as_ptr() == Arc::as_ptr(anchors);
         let in_time = (known.path.from..=known.path.until).contains(&now);
         (same && in_time).then(|| Arc::clone(&known.path))
@@ -81,7 +82,7 @@ impl KnownPaths {
             all.retain(|_, known| known.anchors.strong_count() > 0 && now <= known.path.until);
         }
         if all.len() >= ROOM
-            && let Some(any) = all.keys().next().copied()
+            && let Some(any) = all.keys().next().cloned()
         {
             all.remove(&any);
         }
@@ -126,11 +127,11 @@ mod tests {
         let (paths, anchors) = (KnownPaths::default(), anchors());
         paths.put(presented(1), path(), &anchors, noon());
         let at = |seconds| noon() + Duration::from_secs(seconds);
-        assert!(paths.get(presented(1), &anchors, at(60)).is_some());
-        assert!(paths.get(presented(1), &anchors, at(61)).is_none());
-        assert!(paths.get(presented(1), &anchors, noon() - Duration::from_secs(1)).is_none());
-        assert!(paths.get(presented(1), &self::anchors(), noon()).is_none());
-        assert!(paths.get(presented(2), &anchors, noon()).is_none());
+        assert!(paths.get(&presented(1), &anchors, at(60)).is_some());
+        assert!(paths.get(&presented(1), &anchors, at(61)).is_none());
+        assert!(paths.get(&presented(1), &anchors, noon() - Duration::from_secs(1)).is_none());
+        assert!(paths.get(&presented(1), &self::anchors(), noon()).is_none());
+        assert!(paths.get(&presented(2), &anchors, noon()).is_none());
     }
 
     #[test]
@@ -143,7 +144,7 @@ mod tests {
             paths.put(presented(number), path(), &anchors, noon());
         }
         assert_eq!(paths.lock().len(), ROOM);
-        assert!(paths.get(presented(2 * ROOM), &anchors, noon()).is_some(), "the newest is there");
+        assert!(paths.get(&presented(2 * ROOM), &anchors, noon()).is_some(), "the newest is there");
     }
 
     #[test]

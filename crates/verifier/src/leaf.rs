@@ -1,5 +1,7 @@
 //! The leaf certificate: read once, and judged by the rules for X.509 SVIDs that path building omits.
 
+use std::sync::OnceLock;
+
 use countersign_identity::{KeyHash, Serial, SpiffeId, Validity};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
@@ -97,7 +99,7 @@ impl<'a> Leaf<'a> {
             validity: self.certificate.validity,
             key_hash: self.certificate.key.hash(),
             issuer_key,
-            thumbprint: Sha256::digest(self.der.as_ref()).into(),
+            thumbprint: OnceLock::new(),
             der: self.der.clone().into_owned(),
         }
     }

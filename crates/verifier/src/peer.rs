@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use countersign_identity::{KeyHash, Lineage, Serial, SpiffeId, Timestamp, Validity, hex};
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
 
 /// A peer proven to be who its certificate says: path, leaf rules, time and revocation were checked.
 ///
@@ -24,7 +25,6 @@ pub struct VerifiedPeer(Arc<PeerFacts>);
 pub struct ExpiredPeer(Arc<PeerFacts>);
 
 /// What a certificate says, read once per connection.
-#[derive(PartialEq, Eq)]
 pub struct PeerFacts {
     pub(crate) spiffe_id: SpiffeId,
     pub(crate) serial: Vec<u8>,
@@ -32,9 +32,19 @@ pub struct PeerFacts {
     pub(crate) validity: Validity,
     pub(crate) key_hash: KeyHash,
     pub(crate) issuer_key: KeyHash,
-    pub(crate) thumbprint: [u8; 32],
+    /// Made when it is first asked for: most handshakes never do.
+    pub(crate) thumbprint: OnceLock<[u8; 32]>,
     pub(crate) der: CertificateDer<'static>,
 }
+
+/// All else is read from the certificate and the key that signed it.
+impl PartialEq for PeerFacts {
+    fn eq(&self, other: &Self) -> bool {
+        self.der == other.der && self.issuer_key == other.issuer_key
+    }
+}
+
+impl Eq for PeerFacts {}
 
 impl PeerFacts {
     /// Who it is.
@@ -93,8 +103,8 @@ impl PeerFacts {
 
     /// SHA-256 of the whole certificate, what RFC 8705 calls `x5t#S256`.
     #[must_use]
-    pub const fn thumbprint(&self) -> &[u8; 32] {
-        &self.thumbprint
+    pub fn thumbprint(&self) -> &[u8; 32] {
+        self.thumbprint.get_or_init(|| Sha256::digest(&self.der).into())
     }
 
     /// The certificate itself.

@@ -224,7 +224,7 @@ impl SvidVerifier {
             }
         }
         let presented = Presentation::of(leaf.der(), above, search.usage);
-        let issuer_key = match self.paths.get(presented, anchors, now) {
+        let issuer_key = match self.paths.get(&presented, anchors, now) {
             Some(path) => {
                 search.still_stands(&path)?;
                 path.issuer_key
