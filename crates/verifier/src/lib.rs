@@ -7,9 +7,11 @@
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! use axum::{Router, routing::get};
 //! use countersign_verifier::*;
-//! use std::{fs, future};
+//! use std::{fs, future, time::Duration};
 //!
 //! let me = OwnIdentity::from_files("svid.pem", "svid.key")?;
+//! let files = ("svid.pem".into(), "svid.key".into());
+//! tokio::spawn(follow_identity_files(me.clone(), files, Duration::from_secs(30)));
 //! let roots = bundle_from_pem("prod.example".parse()?, &fs::read("bundle.pem")?)?;
 //! let trust = LiveTrust::anchored(roots).kept_in("trust").open()?;
 //! tokio::spawn(trust.clone().follow_ca("https://ca.prod.example:8443".parse()?, Some(me.clone())));
