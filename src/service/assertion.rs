@@ -8,11 +8,14 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
-use countersign_store::MachineStatus;
+use countersign_store::{Machine, MachineStatus};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Number;
 
-use super::{Ca, Client, Refused, Shown, Ungranted, client::Proof};
+use super::{
+    Ca, Client, Refused, Shown, Ungranted,
+    client::{Basis, Proof},
+};
 use crate::signer::{coordinates, verifies};
 
 /// The longest assertion that is looked at; with two certificates it has some three thousand octets.
@@ -218,24 +221,29 @@ impl Ca {
             return Err(refused(&format!("it ended, the time here is {now}")));
         }
         let id: SpiffeId = assertion.claims.sub.parse().map_err(|_| refused("sub is no SPIFFE ID"))?;
-        if !self.has_somebody(&id)? {
-            return Err(refused("nobody who is active has this identity"));
-        }
-        Ok(Client { id, proof: Proof::JwtSvid })
+        let basis = match self.active(&id)?.as_slice() {
+            [] => return Err(refused("nobody who is active has this identity")),
+            [machine] => basis(machine, now),
+            // Any of them may have asked for it, so that it dies with none.
+            [_, _, ..] => None,
+        };
+        Ok(Client { id, proof: Proof::JwtSvid(basis) })
     }
 
-    /// Whether an active machine has this identity, or is the parent of the workload that has it.
-    fn has_somebody(&self, id: &SpiffeId) -> Result<bool, Refused> {
-        let active = |id: &SpiffeId| -> Result<bool, Refused> {
-            let acts = |status| matches!(status, MachineStatus::Active | MachineStatus::Held);
-            Ok(self.machines_here(id)?.iter().any(|machine| acts(machine.status)))
-        };
+    /// The active machines that have this identity, or are the parent of the workload that has it.
+    fn active(&self, id: &SpiffeId) -> Result<Vec<Machine>, Refused> {
         let parent = self.book().registration(id)?.and_then(|registration| registration.parent);
-        Ok(match parent {
-            Some(parent) => active(&parent)?,
-            None => active(id)?,
-        })
+        let mut machines = self.machines_here(parent.as_ref().unwrap_or(id))?;
+        machines.retain(|machine| matches!(machine.status, MachineStatus::Active | MachineStatus::Held));
+        Ok(machines)
     }
+}
+
+/// The certificate that a machine has now.
+fn basis(machine: &Machine, now: Timestamp) -> Option<Basis> {
+    let mut steps = std::iter::once(&machine.confirmed).chain(&machine.pending);
+    let step = steps.find(|step| now < step.not_after)?;
+    Some(Basis { serial: step.serial, lineage: machine.lineage, not_after: step.not_after })
 }
 
 /// A time with fractions of a second, cut off.

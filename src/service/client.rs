@@ -23,7 +23,16 @@ pub struct Shown<'a> {
 /// Whom a token is bound to: whoever has the key of this certificate, or of another one of its lineage.
 #[derive(Clone, Copy, Debug)]
 pub struct Holder {
+    pub(super) serial: Serial,
     pub(super) thumbprint: [u8; 32],
+    pub(super) lineage: Lineage,
+    pub(super) not_after: Timestamp,
+}
+
+/// The certificate that a client's proof rests on: a token that is bound to nobody dies with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Basis {
+    pub(super) serial: Serial,
     pub(super) lineage: Lineage,
     pub(super) not_after: Timestamp,
 }
@@ -35,8 +44,8 @@ pub(super) enum Proof {
     Certificate(Holder),
     /// By a signature with the key of its certificate (RFC 7523 §2.2).
     Assertion(Holder),
-    /// By a JWT-SVID of ours.
-    JwtSvid,
+    /// By a JWT-SVID of ours, which names an identity: if one machine alone has it, its certificate is known.
+    JwtSvid(Option<Basis>),
     /// By an API key (RFC 6749 §2.3.1); perhaps beside a certificate of the same identity.
     ApiKey {
         /// The key.
@@ -65,7 +74,7 @@ impl Client {
         match self.proof {
             Proof::Certificate(_) => "certificate",
             Proof::Assertion(_) => "private_key_jwt",
-            Proof::JwtSvid => "jwt_svid",
+            Proof::JwtSvid(_) => "jwt_svid",
             Proof::ApiKey { .. } => "api_key",
         }
     }
@@ -74,8 +83,18 @@ impl Client {
     pub(super) fn holder(&self) -> Option<&Holder> {
         match &self.proof {
             Proof::Certificate(holder) | Proof::Assertion(holder) => Some(holder),
-            Proof::JwtSvid => None,
+            Proof::JwtSvid(_) => None,
             Proof::ApiKey { holder, .. } => holder.as_ref(),
+        }
+    }
+
+    /// The certificate behind its proof, where there is one.
+    pub(super) fn basis(&self) -> Option<Basis> {
+        match &self.proof {
+            Proof::JwtSvid(basis) => *basis,
+            Proof::Certificate(_) | Proof::Assertion(_) | Proof::ApiKey { .. } => self
+                .holder()
+                .map(|&Holder { serial, lineage, not_after, .. }| Basis { serial, lineage, not_after }),
         }
     }
 
@@ -83,7 +102,7 @@ impl Client {
     pub(super) fn api_key(&self) -> Option<&ApiKeyRecord> {
         match &self.proof {
             Proof::ApiKey { key, .. } => Some(key),
-            Proof::Certificate(_) | Proof::Assertion(_) | Proof::JwtSvid => None,
+            Proof::Certificate(_) | Proof::Assertion(_) | Proof::JwtSvid(_) => None,
         }
     }
 }
@@ -130,6 +149,7 @@ impl Ca {
             }
         }
         let lineage = shown.lineage.ok_or_else(|| refused("it names no lineage"))?;
-        Ok(Holder { thumbprint: shown.thumbprint, lineage, not_after: shown.not_after })
+        let Shown { serial, thumbprint, not_after, .. } = *shown;
+        Ok(Holder { serial, thumbprint, lineage, not_after })
     }
 }

@@ -1,7 +1,7 @@
 //! Introspection (RFC 7662) and revocation (RFC 7009): whether a token or key is alive, for the service it is for.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_identity::{Lineage, SpiffeId, Timestamp};
+use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
 use countersign_issuance::{Registration, Tokens};
 use countersign_policy::Permission;
 use countersign_store::{Actor, ApiKeyRecord, MachineStatus, RevokedToken, TokenId};
@@ -116,15 +116,22 @@ impl Ca {
         {
             return Ok(false);
         }
+        let bound = token.claims.contains_key("cnf");
         let registration = self.book().registration(&token.subject)?;
-        match text("cs_lineage").and_then(|lineage| lineage.parse::<Lineage>().ok()) {
-            Some(lineage) => {
-                let machine = self.book().machine_of(lineage)?;
-                let acts = |status| matches!(status, MachineStatus::Active | MachineStatus::Held);
-                Ok(registration.is_some() && machine.is_some_and(|machine| acts(machine.status)))
-            }
-            None => Ok(registration.is_some_and(|one| one.tokens == Tokens::Bearer)),
+        if !registration.is_some_and(|one| bound || one.tokens == Tokens::Bearer) {
+            return Ok(false);
         }
+        let serial = text("cs_serial").and_then(|serial| serial.parse::<Serial>().ok());
+        let serial = serial.map(|serial| self.book().issuance(serial)).transpose()?.flatten();
+        if serial.is_some_and(|issued| issued.issuance.revoked.is_some()) {
+            return Ok(false);
+        }
+        let Some(lineage) = text("cs_lineage").and_then(|lineage| lineage.parse::<Lineage>().ok()) else {
+            return Ok(!bound);
+        };
+        let machine = self.book().machine_of(lineage)?;
+        let acts = |status| matches!(status, MachineStatus::Active | MachineStatus::Held);
+        Ok(machine.is_some_and(|machine| acts(machine.status)))
     }
 
     /// What the service learns (RFC 7662 §2.2). What the policy has taken away since is not in it.

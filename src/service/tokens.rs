@@ -105,6 +105,8 @@ struct Claims<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     cs_unbound: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    cs_serial: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     cs_key: Option<String>,
 }
 
@@ -132,6 +134,7 @@ impl Ca {
         let now = self.now();
         let registration = self.registered(client, now)?;
         let holder = bound_to(client, &registration)?;
+        let basis = client.basis();
         let key = client.api_key();
         let service = wish.target(key)?;
         let policy = self.compiled_policy()?;
@@ -139,7 +142,7 @@ impl Ca {
         let standing = policy.permissions_at(&client.id, service, now);
         let scope = narrowed(wish, key, service, &standing, &policy)?;
         let ends = [
-            client.holder().map(|holder| holder.not_after),
+            basis.map(|basis| basis.not_after),
             standing.valid_until(),
             registration.until,
             key.map(|key| key.expires),
@@ -160,8 +163,10 @@ impl Ca {
             jti: &jti,
             scope: &scope,
             cnf: holder.map(|holder| Confirmation { thumbprint: URL_SAFE_NO_PAD.encode(holder.thumbprint) }),
-            cs_lineage: holder.map(|holder| holder.lineage.to_string()),
+            cs_lineage: basis.map(|basis| basis.lineage.to_string()),
             cs_unbound: holder.is_none(),
+            // Who is bound shows a certificate at each use. Whoever is not dies with the one that was shown here.
+            cs_serial: basis.filter(|_| holder.is_none()).map(|basis| basis.serial.to_string()),
             cs_key: key.map(|key| key.id.to_string()),
         };
         let token = self.sign_token(&claims, now).await?;

@@ -71,7 +71,12 @@ fn inactive() -> Value {
 
 /// Posts a form with a name and a secret in a Basic header.
 #[track_caller]
-fn post_basic(ca: &Ca, papers: Option<&Papers>, pair: (&str, &str), fields: &[(&str, &str)]) -> Answer {
+pub(crate) fn post_basic(
+    ca: &Ca,
+    papers: Option<&Papers>,
+    pair: (&str, &str),
+    fields: &[(&str, &str)],
+) -> Answer {
     let body = form(&[&[("grant_type", "client_credentials")], fields].concat());
     let basic = STANDARD.encode(format!("{}:{}", pair.0, pair.1));
     let mut connection = Connection::open(ca.listen(), papers).unwrap();

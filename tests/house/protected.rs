@@ -9,17 +9,18 @@ use std::{
 
 use axum::{Router, routing::get};
 use countersign_verifier::{
-    Allowed, LiveTrust, OwnIdentity, PeerRule, ResourceServer, ServerBuilder, axum_serve_resource,
-    bundle_from_pem, permissions,
+    Allowed, LiveTrust, OwnIdentity, PeerRule, ResourceServer, ResourceSettings, ServerBuilder,
+    axum_serve_resource, bundle_from_pem, permissions,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
+    api_keys::post_basic,
     ca::{Ca, TRUST_DOMAIN, id},
     machine::Machine,
     oauth::{ask, house, token},
-    wire::{Answer, Connection, Papers},
+    wire::{self, Answer, Connection, Papers},
 };
 
 /// What a service learns from the CA, it learns within so much.
@@ -41,6 +42,11 @@ struct Ledger {
 impl Ledger {
     #[track_caller]
     fn of(ca: &Ca) -> Self {
+        Self::with(ca, |resource| resource)
+    }
+
+    #[track_caller]
+    fn with(ca: &Ca, change: impl FnOnce(ResourceSettings) -> ResourceSettings) -> Self {
         let dir = ca.enroll_agent("/ledger", "ledger");
         let runtime = Runtime::new().unwrap();
         let address = runtime.block_on(async {
@@ -52,8 +58,8 @@ impl Ledger {
             tokio::spawn(trust.clone().follow_ca(url.parse().unwrap(), Some(me.clone())));
             trust.ready().await;
             let link = trust.link(url.parse().unwrap(), me.clone()).unwrap();
-            let resource =
-                ResourceServer::of("ledger", &trust).tokens_of(&url).api_keys(link).build().unwrap();
+            let resource = ResourceServer::of("ledger", &trust).tokens_of(&url).api_keys(link);
+            let resource = change(resource).build().unwrap();
             let acceptor = ServerBuilder::new(me, trust.store()).admit(PeerRule::trust_domain(domain));
             let acceptor = acceptor.certificate_optional().build().unwrap();
             let entries = |may: Allowed<ledger::Read>| async move { may.caller().spiffe_id().to_string() };
@@ -78,6 +84,16 @@ impl Ledger {
         self.ask(papers, bearer).map_or(0, |answer| answer.status)
     }
 
+    /// Waits until a credential is taken, or is not.
+    #[track_caller]
+    fn until(&self, status: u16, what: &str, bearer: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.status(None, bearer) != status {
+            assert!(Instant::now() < until, "{what}: not {status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     #[track_caller]
     fn until_refused(&self, what: &str, papers: Option<&Papers>, bearer: &str) {
         let until = Instant::now() + PATIENCE;
@@ -91,6 +107,18 @@ impl Ledger {
 #[track_caller]
 fn buy(ca: &Ca, machine: &Machine) -> String {
     token(&ask(ca, Some(&machine.papers), &[("audience", "ledger")]))
+}
+
+/// A token for a JWT-SVID, on a connection without a certificate.
+#[track_caller]
+fn buy_by_jwt_svid(ca: &Ca, machine: &Machine) -> String {
+    let wish = json!({ "spiffe_id": id("/payments"), "audience": [format!("https://{}", ca.listen())] });
+    let svid: Value = wire::post(ca.listen(), Some(&machine.papers), "/v1/jwt-svid", &wish).json();
+    let texts = svid.as_object().unwrap().values().filter_map(Value::as_str);
+    let svid = texts.max_by_key(|text| text.len()).unwrap();
+    let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
+    let proof = [("client_assertion_type", kind), ("client_assertion", svid), ("audience", "ledger")];
+    token(&ask(ca, None, &proof))
 }
 
 #[test]
@@ -126,6 +154,46 @@ fn a_token_dies_with_its_revocation_and_with_its_machine() {
     assert_eq!(ledger.status(papers, &other), 200);
     ca.run(&["revoke", "machine", &machine.response.machine]).succeeded();
     ledger.until_refused("a token of a revoked machine", papers, &other);
+}
+
+#[test]
+fn an_unbound_token_dies_with_its_machine_though_nobody_asks_the_ca() {
+    let ca = house();
+    let ledger = Ledger::with(&ca, ResourceSettings::unbound_tokens);
+    let bearer = |path: &str| {
+        ca.run(&["registrations", "set", &id(path), "--tokens", "bearer"]).succeeded();
+        Machine::enrolled(&ca, path)
+    };
+    let machine = bearer("/payments");
+    let name = machine.response.machine.as_str();
+    let (bought, by_svid) = (buy(&ca, &machine), buy_by_jwt_svid(&ca, &machine));
+    ledger.until(200, "an unbound token", &bought);
+    ledger.until(200, "one bought by JWT-SVID", &by_svid);
+    ca.run(&["machines", "suspend", name]).succeeded();
+    ledger.until(401, "an unbound token of a suspended machine", &bought);
+    assert_eq!(ledger.status(None, &by_svid), 401, "one bought by JWT-SVID");
+    ca.run(&["machines", "resume", name]).succeeded();
+    ledger.until(200, "an unbound token of a resumed machine", &bought);
+    // The certificate of a lineage changes, and the machine stays the same one.
+    let renewed = machine.renewed(&ca);
+    assert_eq!(ledger.status(None, &bought), 200, "bought before the renewal");
+    let later = buy(&ca, &renewed);
+    ca.run(&["revoke", "machine", name]).succeeded();
+    ledger.until(401, "an unbound token of a revoked machine", &later);
+    assert_eq!((ledger.status(None, &bought), ledger.status(None, &by_svid)), (401, 401));
+}
+
+#[test]
+fn an_unbound_token_dies_with_the_api_key_it_was_exchanged_for() {
+    let ca = house();
+    let ledger = Ledger::with(&ca, ResourceSettings::unbound_tokens);
+    ca.run(&["registrations", "set", &id("/payments"), "--tokens", "bearer"]).succeeded();
+    let made: Value = ca.json(&["keys", "create", &id("/payments"), "--service", "ledger"]);
+    let (key, secret) = (made["key"]["key"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let bought = token(&post_basic(&ca, None, (key, secret), &[]));
+    ledger.until(200, "a token for an API key", &bought);
+    ca.run(&["keys", "revoke", key]).succeeded();
+    ledger.until(401, "a token for a revoked API key", &bought);
 }
 
 #[test]

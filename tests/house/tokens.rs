@@ -169,7 +169,10 @@ fn a_token_is_a_bearer_only_where_the_registration_says_so() {
     ca.run(&["registrations", "set", &id("/payments"), "--tokens", "bearer"]).succeeded();
     let claims = read(&token(&ask(&ca, Some(&machine.papers), &[("audience", "ledger")]))).1;
     assert_eq!(claims["cs_unbound"], true);
-    assert!(claims.get("cnf").is_none() && claims.get("cs_lineage").is_none());
+    assert!(claims.get("cnf").is_none());
+    // What it was bought with, so that it dies with that.
+    assert_eq!(claims["cs_serial"], machine.serial());
+    assert_eq!(claims["cs_lineage"], ca.json(&["machines", "list"])[0]["lineage"]);
 }
 
 #[test]

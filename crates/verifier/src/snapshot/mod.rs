@@ -14,10 +14,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_identity::{KeyHash, Lineage, SpiffeId, Timestamp, TrustBundle, TrustDomain, Validity};
+use countersign_identity::{
+    KeyHash, Lineage, Serial, SpiffeId, Timestamp, TrustBundle, TrustDomain, Validity,
+};
 use countersign_policy::Policy;
 use rustls::crypto::CryptoProvider;
 
+use crate::crl::padded;
 use crate::peer::PeerFacts;
 use crate::trust::Roots;
 use issuers::Issuers;
@@ -208,6 +211,14 @@ impl Snapshot {
         now: Timestamp,
     ) -> bool {
         self.revoked.iter().any(|chunk| chunk.has_holder(subject, lineage, issued, now))
+    }
+
+    /// Whether the certificate with this serial number was revoked, whichever of our issuers signed it: no two of them give the same
+    /// random number.
+    #[must_use]
+    pub fn revokes_serial(&self, serial: Serial, now: Timestamp) -> bool {
+        padded(serial.as_bytes())
+            .is_some_and(|serial| self.revoked.iter().any(|chunk| chunk.has_serial(&serial, now)))
     }
 
     /// Whether the API key with this id was revoked.

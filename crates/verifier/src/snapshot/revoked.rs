@@ -108,6 +108,11 @@ impl Chunk {
             || older(self.subjects.get(subject.as_str()))
     }
 
+    /// Whether a certificate of any issuer with this serial number is refused.
+    pub(super) fn has_serial(&self, serial: &PaddedSerial, now: Timestamp) -> bool {
+        self.serials.iter().any(|serials| serials.list(serial, now))
+    }
+
     pub(super) fn has_api_key(&self, id: &str) -> bool {
         self.api_keys.contains(id)
     }

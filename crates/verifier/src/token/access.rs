@@ -1,12 +1,13 @@
 //! An access token whose signature, issuer, audience and time are good, and what it says.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use countersign_identity::{Lineage, SpiffeId, Timestamp};
+use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
 use countersign_policy::Permission;
 
 use super::members::{Members, Value};
@@ -27,6 +28,14 @@ struct Facts {
     end: Timestamp,
     scope: Vec<Permission>,
     binding: Binding,
+    bought: Bought,
+}
+
+/// Which certificate it was bought with: one that is bound to nobody dies with that certificate and its lineage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bought {
+    serial: Option<Serial>,
+    lineage: Option<Lineage>,
 }
 
 /// Who may use a token.
@@ -93,6 +102,18 @@ impl AccessToken {
         &self.0.scope
     }
 
+    /// The certificate it was bought with (`cs_serial`), where it is bound to nobody and was bought with one.
+    #[must_use]
+    pub fn serial(&self) -> Option<Serial> {
+        self.0.bought.serial
+    }
+
+    /// The lineage of whoever bought it (`cs_lineage`); whether it is bound to that lineage too, [`binding`](Self::binding) says.
+    #[must_use]
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.0.bought.lineage
+    }
+
     /// Who may use it.
     #[must_use]
     pub fn binding(&self) -> &Binding {
@@ -111,6 +132,7 @@ impl AccessToken {
         if text(claims, "client_id")? != subject {
             return Err(wrong("`client_id` is not `sub`"));
         }
+        let (binding, bought) = our_binding(claims)?;
         Ok(Self(Arc::new(Facts {
             issuer: text(claims, "iss")?.to_owned(),
             subject: subject.parse().map_err(|fault| wrong(format!("`sub` is no SPIFFE ID: {fault}")))?,
@@ -120,7 +142,8 @@ impl AccessToken {
             expires,
             end: expires + moment.skew,
             scope: scope(text(claims, "scope")?, service)?,
-            binding: our_binding(claims)?,
+            binding,
+            bought,
         })))
     }
 
@@ -144,6 +167,7 @@ impl AccessToken {
             // A lineage is believed of our own certificate authority alone.
             binding: thumbprint
                 .map_or(Binding::Unbound, |thumbprint| Binding::Bound { thumbprint, lineage: None }),
+            bought: Bought::default(),
         })))
     }
 }
@@ -210,16 +234,21 @@ pub(super) fn scope(text: &str, service: &str) -> Result<Vec<Permission>, TokenR
     text.split(' ').map(read).collect()
 }
 
-/// A token is bound to its caller, or says in so many words that it is not.
-fn our_binding(claims: &Members) -> Result<Binding, TokenRefusal> {
-    let lineage = optional_text(claims, "cs_lineage")?;
-    let lineage = lineage.map(|text| text.parse()).transpose();
-    let lineage = lineage.map_err(|fault| wrong(format!("`cs_lineage`: {fault}")))?;
-    match (confirmation(claims)?, lineage, claims.get("cs_unbound")) {
-        (Some(thumbprint), lineage, None) => Ok(Binding::Bound { thumbprint, lineage }),
-        (None, None, Some(Value::Bool(true))) => Ok(Binding::Unbound),
+/// A token is bound to its caller, or says in so many words that it is not; then it may say what it dies with.
+fn our_binding(claims: &Members) -> Result<(Binding, Bought), TokenRefusal> {
+    let bought = Bought { serial: parsed(claims, "cs_serial")?, lineage: parsed(claims, "cs_lineage")? };
+    match (confirmation(claims)?, bought.serial, claims.get("cs_unbound")) {
+        (Some(thumbprint), None, None) => {
+            Ok((Binding::Bound { thumbprint, lineage: bought.lineage }, bought))
+        }
+        (None, _, Some(Value::Bool(true))) => Ok((Binding::Unbound, bought)),
         _ => Err(wrong("neither bound by `cnf` alone nor unbound by `cs_unbound` alone")),
     }
+}
+
+fn parsed<T: FromStr<Err: fmt::Display>>(claims: &Members, name: &str) -> Result<Option<T>, TokenRefusal> {
+    let read = optional_text(claims, name)?.map(|text| text.parse()).transpose();
+    read.map_err(|fault| wrong(format!("`{name}`: {fault}")))
 }
 
 /// `cnf` with `x5t#S256` and nothing else: a confirmation of another kind is one that this service cannot ask for.

@@ -201,10 +201,7 @@ impl ResourceServer {
             return Ok(());
         }
         let snapshot = snapshot(anchors)?;
-        let lineage = match token.binding() {
-            Binding::Bound { lineage, .. } => *lineage,
-            Binding::Unbound => None,
-        };
+        let now = self.now();
         let revoked = |what| Err(TokenRefusal::Revoked { what });
         if token.id().is_some_and(|id| snapshot.revokes_token(id)) {
             return revoked("token");
@@ -212,7 +209,10 @@ impl ResourceServer {
         if token.key_id().is_some_and(|id| snapshot.revokes_api_key(id)) {
             return revoked("API key it came from");
         }
-        match snapshot.revokes_holder(token.subject(), lineage, token.issued(), self.now()) {
+        if token.serial().is_some_and(|serial| snapshot.revokes_serial(serial, now.min(token.expires()))) {
+            return revoked("certificate it was bought with");
+        }
+        match snapshot.revokes_holder(token.subject(), token.lineage(), token.issued(), now) {
             true => revoked("holder of the token"),
             false => Ok(()),
         }

@@ -195,8 +195,11 @@ fn a_token_is_bound_or_says_that_it_is_not_and_never_both() {
         token().claim("cs_unbound", false),
         token().claim("cs_unbound", "true"),
         token().claim("cs_lineage", LINEAGE),
-        ledger.unbound().claim("cs_lineage", LINEAGE),
+        bound().claim("cs_serial", "ab"),
         bound().claim("cs_lineage", "l-nonsense"),
+        ledger.unbound().claim("cs_lineage", "l-nonsense"),
+        ledger.unbound().claim("cs_serial", "none"),
+        ledger.unbound().claim("cs_serial", 7),
         bound().claim("cnf", json!({"jkt": "x"})),
         bound().claim("cnf", json!({"x5t#S256": "AA"})),
         bound().claim("cnf", json!({"x5t#S256": "x", "jkt": "x"})),
@@ -420,6 +423,34 @@ fn a_token_dies_with_what_was_revoked() {
     let earlier = json!([[PAYMENTS, now - 1, now + 3600]]);
     ledger.publish(ledger.snapshot(9).list("lineages", others).list("subjects", earlier));
     assert!(ledger.judge(&bound, Some(&peer)).is_ok(), "others, and what was before it");
+}
+
+#[test]
+fn an_unbound_token_dies_with_the_certificate_it_was_bought_with_and_with_its_lineage() {
+    let ledger = Ledger::new();
+    let bought = ledger.unbound().claim("cs_lineage", LINEAGE).claim("cs_serial", "ab01");
+    let bought = bought.claim("cs_key", "00000000000000a1").sign(&ledger.key);
+    let resource = ledger.settings().unbound_tokens().build().expect("a resource server");
+    let refused = || resource.judge(&bought, None).err();
+    assert_eq!(refused(), None);
+    let (_, peer) = ledger.machine(PAYMENTS, "l-ffeeddccbbaa99887766554433221100");
+    let now = noon().unix();
+    let serials =
+        |serial: &str, end: i64| json!([{ "issuer": "00", "entries": [["aa", now + 3600], [serial, end]] }]);
+    let cases = [
+        ("serials", serials("ab01", now), "certificate it was bought with"),
+        ("lineages", json!([[LINEAGE, now, now + 3600]]), "holder of the token"),
+        ("subjects", json!([[PAYMENTS, now, now + 3600]]), "holder of the token"),
+        ("token_ids", json!(["t-1"]), "token"),
+        ("api_keys", json!(["00000000000000a1"]), "API key it came from"),
+    ];
+    for (sequence, (list, entries, what)) in (2..).zip(cases) {
+        ledger.publish(ledger.snapshot(sequence).list(list, entries));
+        assert_eq!(refused(), Some(TokenRefusal::Revoked { what }), "{list}");
+        assert!(resource.judge(&bought, Some(&peer)).is_err(), "no certificate makes it good again: {list}");
+    }
+    ledger.publish(ledger.snapshot(9).list("serials", serials("ab02", now + 3600)));
+    assert_eq!(refused(), None, "others, and what was resumed");
 }
 
 #[test]
