@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
+use crate::keystore::KeystoreFile;
 use crate::outputs::{OutputFile, Outputs};
 use crate::reload::{Reload, ReloadSignal};
 #[cfg(feature = "workload-api")]
@@ -42,7 +43,8 @@ pub struct Config {
     /// Where a service serves the certificate, `HOST:PORT`: after each reload the agent looks whether it does, and tells
     /// the CA. Default nowhere.
     pub served_at: Option<String>,
-    /// Who may read which of the files beside their owner; default nobody but the owner reads keys.
+    /// Who may read which of the files beside their owner, and whether a PKCS#12 file is among them; default nobody but
+    /// the owner reads keys, and there is none.
     pub files: Outputs,
     /// A file for metrics in the text format of Prometheus, written at every change; default none.
     pub metrics: Option<PathBuf>,
@@ -64,6 +66,7 @@ const KEYS: &[&str] = &[
     "served_at",
     "metrics",
     "files",
+    "pkcs12",
     "log",
     #[cfg(feature = "workload-api")]
     "workload_api",
@@ -87,6 +90,7 @@ struct ConfigFile {
     metrics: Option<PathBuf>,
     #[serde(default)]
     files: BTreeMap<String, OutputFile>,
+    pkcs12: Option<KeystoreFile>,
     #[serde(default = "default_log")]
     log: String,
     #[cfg(feature = "workload-api")]
@@ -172,16 +176,14 @@ impl Config {
         if !LEVELS.contains(&file.log.as_str()) {
             return Err(wrong(format!("log: found {:?}, expected one of {}", file.log, LEVELS.join(", "))));
         }
-        let dir = path.parent().map_or_else(|| file.dir.clone(), |parent| parent.join(&file.dir));
+        let base = path.parent().unwrap_or(Path::new(""));
         Ok(Self {
-            dir,
+            dir: base.join(&file.dir),
             ca,
             reload: reload(file.reload, file.reload_signal, file.reload_unit).map_err(&wrong)?,
             served_at: file.served_at,
-            metrics: file
-                .metrics
-                .map(|metrics| path.parent().map_or(metrics.clone(), |it| it.join(&metrics))),
-            files: Outputs::read(file.files).map_err(&wrong)?,
+            metrics: file.metrics.map(|metrics| base.join(metrics)),
+            files: Outputs::read(file.files, file.pkcs12.map(|it| it.read(base))).map_err(&wrong)?,
             log: file.log,
             #[cfg(feature = "workload-api")]
             workload_api: file.workload_api.map(read_settings).transpose().map_err(wrong)?,

@@ -1,7 +1,7 @@
 //! The directory of one identity: its lock, its generations, and the links that lead to the current one.
 //!
 //! ```text
-//! D/svid.pem -> current/svid.pem        and svid.key, bundle.pem, svid-combined.pem likewise
+//! D/svid.pem -> current/svid.pem        and svid.key, bundle.pem, svid-combined.pem likewise, svid.p12 where it is wanted
 //! D/current  -> generations/7-4f2a…     swapped by rename: certificate and key change in one step
 //! D/generations/7-4f2a…/                svid.pem svid.key bundle.pem svid-combined.pem meta.json
 //! D/pending-renew-4f2a….key             the key of an issuance under way, on disk before the CA hears of it
@@ -19,6 +19,7 @@ use crate::error::AgentError;
 use crate::generation::{self, Publication};
 use crate::identity::{self, Identity, Meta};
 use crate::lock;
+use crate::outputs::Outputs;
 use crate::owner;
 use crate::pending::{PendingKey, Purpose};
 use crate::stages::{Stage, Stages};
@@ -161,15 +162,24 @@ impl Held<'_> {
         for link in generation::LINKED {
             generation::place_link(&self.dir.path, link)?;
         }
-        durable::point(&self.dir.current(), &Path::new(generation::GENERATIONS).join(name))
+        let has_keystore = self.generations().join(name).join(generation::KEYSTORE).exists();
+        if has_keystore {
+            generation::place_link(&self.dir.path, generation::KEYSTORE)?;
+        }
+        durable::point(&self.dir.current(), &Path::new(generation::GENERATIONS).join(name))?;
+        if has_keystore { Ok(()) } else { generation::remove_link(&self.dir.path, generation::KEYSTORE) }
     }
 
     /// Looks at everything that could keep a certificate from being published, before the CA is asked for one; and
     /// clears away what a crash left behind.
-    pub(crate) fn prepare(&self) -> Result<(), AgentError> {
+    pub(crate) fn prepare(&self, outputs: &Outputs) -> Result<(), AgentError> {
         durable::make_dir(&self.generations())?;
         for name in generation::LINKED {
             generation::check_link(&self.dir.path, name)?;
+        }
+        if let Some(keystore) = outputs.keystore() {
+            generation::check_link(&self.dir.path, generation::KEYSTORE)?;
+            keystore.password()?;
         }
         self.tidy()
     }
@@ -310,7 +320,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         fs::write(scratch.path().join("svid.key"), "mine").unwrap();
         let dir = Dir::at(scratch.path());
-        let error = dir.hold().unwrap().prepare().unwrap_err();
+        let error = dir.hold().unwrap().prepare(&Outputs::default()).unwrap_err();
         assert!(error.to_string().contains("svid.key"), "{error}");
         assert_eq!(fs::read_to_string(scratch.path().join("svid.key")).unwrap(), "mine");
     }
@@ -334,7 +344,7 @@ mod tests {
         }
         durable::point(&scratch.path().join("current"), Path::new("generations/3-cc")).unwrap();
         let dir = Dir::at(scratch.path());
-        dir.hold().unwrap().prepare().unwrap();
+        dir.hold().unwrap().prepare(&Outputs::default()).unwrap();
         let mut left = generation::list(&scratch.path().join("generations")).unwrap();
         left.sort();
         assert_eq!(left, ["2-bb", "3-cc"]);

@@ -14,6 +14,7 @@ use crate::dir::{Dir, Held};
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
 use crate::identity::{self, Identity, Pin};
+use crate::outputs::Outputs;
 use crate::pending::Purpose;
 use crate::route::Route;
 use crate::stages::{Stage, Stages, Uninterrupted};
@@ -167,7 +168,7 @@ async fn redeem(
     standing: Option<&Identity>,
 ) -> Result<Identity, AgentError> {
     let stages = &*options.stages;
-    held.prepare()?;
+    held.prepare(&Outputs::default())?;
     let purpose = purpose(options);
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;

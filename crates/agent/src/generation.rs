@@ -28,7 +28,9 @@ pub(crate) const KEY: &str = "svid.key";
 pub(crate) const BUNDLE: &str = "bundle.pem";
 /// Key and chain in one file, for programs that want that; it can never be read in two halves.
 pub(crate) const COMBINED: &str = "svid-combined.pem";
-/// The files that the identity's directory links to.
+/// Key and chain as PKCS#12, where it is wanted.
+pub(crate) const KEYSTORE: &str = "svid.p12";
+/// The files that the identity's directory always links to.
 pub(crate) const LINKED: [&str; 4] = [SVID, KEY, BUNDLE, COMBINED];
 
 /// What is to be published. Its certificate and key were proven to belong together.
@@ -53,8 +55,11 @@ pub(crate) fn write(
     let combined = Zeroizing::new(format!("{}{chain}", *publication.key));
     let meta = serde_json::to_string_pretty(&Meta::from(&publication.identity))
         .map_err(|error| AgentError::failed(format!("cannot write {META}: {error}")))?;
-    durable::make_dir(&fresh)?;
     let roots = pem(publication.roots);
+    let wanted = publication.outputs.keystore();
+    let keystore = wanted.map(|it| it.encode(publication.chain, publication.roots, &publication.key));
+    let keystore = keystore.transpose()?;
+    durable::make_dir(&fresh)?;
     let files = [
         (KEY, publication.key.as_bytes(), durable::SECRET),
         (COMBINED, combined.as_bytes(), durable::SECRET),
@@ -62,7 +67,8 @@ pub(crate) fn write(
         (BUNDLE, roots.as_bytes(), durable::PUBLIC),
         (META, meta.as_bytes(), durable::PUBLIC),
     ];
-    for (name, content, mode) in files {
+    let keystore = keystore.as_ref().map(|octets| (KEYSTORE, octets.as_slice(), durable::SECRET));
+    for (name, content, mode) in files.into_iter().chain(keystore) {
         let path = fresh.join(name);
         durable::create(&path, content, mode)?;
         publication.outputs.apply(name, &path)?;
@@ -112,6 +118,11 @@ pub(crate) fn place_link(dir: &Path, name: &str) -> Result<(), AgentError> {
     }
     let path = dir.join(name);
     symlink(target_of(name), &path).map_err(|error| AgentError::file("create the link", &path, &error))
+}
+
+/// Removes the link `name` of ours from the identity's directory; what somebody else put there stays.
+pub(crate) fn remove_link(dir: &Path, name: &str) -> Result<(), AgentError> {
+    if check_link(dir, name).unwrap_or(false) { durable::remove_file(&dir.join(name)) } else { Ok(()) }
 }
 
 fn target_of(name: &str) -> PathBuf {

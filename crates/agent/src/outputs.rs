@@ -1,4 +1,4 @@
-//! Who may read which of the published files: owner, group and mode of each.
+//! What is published beside the four files that always are, and who may read which: owner, group and mode of each.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -8,7 +8,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::error::AgentError;
-use crate::generation::{COMBINED, KEY, LINKED};
+use crate::generation::{COMBINED, KEY, KEYSTORE, LINKED};
+use crate::keystore::Keystore;
 
 /// What the world may do with a key: nothing.
 const WORLD: u32 = 0o007;
@@ -19,6 +20,7 @@ const PASSABLE: u32 = 0o711;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Outputs {
     by_name: BTreeMap<String, Access>,
+    keystore: Option<Keystore>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -47,12 +49,20 @@ enum Name {
 
 impl Outputs {
     /// Understands what is written of the files.
-    pub(crate) fn read(written: BTreeMap<String, OutputFile>) -> Result<Self, String> {
+    pub(crate) fn read(
+        written: BTreeMap<String, OutputFile>,
+        keystore: Option<Keystore>,
+    ) -> Result<Self, String> {
         let by_name = written
             .into_iter()
             .map(|(name, file)| access(&name, file).map(|access| (name, access)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { by_name })
+        Ok(Self { by_name, keystore })
+    }
+
+    /// The PKCS#12 file that is wanted beside the others.
+    pub(crate) const fn keystore(&self) -> Option<&Keystore> {
+        self.keystore.as_ref()
     }
 
     /// Gives a file that was just written to whom it is for, before anybody can find it.
@@ -78,8 +88,9 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), AgentError> {
 }
 
 fn access(name: &str, file: OutputFile) -> Result<Access, String> {
-    if !LINKED.contains(&name) {
-        return Err(format!("files: found {name:?}, expected one of {}", LINKED.join(", ")));
+    if !LINKED.contains(&name) && name != KEYSTORE {
+        let all = LINKED.join(", ");
+        return Err(format!("files: found {name:?}, expected one of {all}, {KEYSTORE}"));
     }
     let mode = file.mode.map(|mode| read_mode(name, &mode)).transpose()?;
     let number = |file: &str, name: Option<Name>| name.map(|name| number_of(file, name)).transpose();
@@ -95,7 +106,7 @@ fn read_mode(name: &str, text: &str) -> Result<u32, String> {
     let mode = mode.ok_or_else(|| {
         format!("files.{name:?}.mode: found {text:?}, expected an octal mode such as \"0640\"")
     })?;
-    if [KEY, COMBINED].contains(&name) && mode & WORLD != 0 {
+    if [KEY, COMBINED, KEYSTORE].contains(&name) && mode & WORLD != 0 {
         return Err(format!(
             "files.{name:?}.mode: found {text:?}, expected one that keeps the key from the world"
         ));
@@ -124,7 +135,7 @@ mod tests {
     use super::*;
 
     fn outputs(text: &str) -> Result<Outputs, String> {
-        Outputs::read(toml::from_str(text).map_err(|error| error.to_string())?)
+        Outputs::read(toml::from_str(text).map_err(|error| error.to_string())?, None)
     }
 
     #[test]
@@ -149,7 +160,7 @@ mod tests {
     #[test]
     fn a_key_is_never_for_the_world() {
         // Invariant 8.
-        for name in ["svid.key", "svid-combined.pem"] {
+        for name in ["svid.key", "svid-combined.pem", "svid.p12"] {
             for mode in ["0644", "0604", "0641"] {
                 assert!(outputs(&format!("{name:?} = {{ mode = {mode:?} }}")).is_err(), "{name} {mode}");
             }

@@ -121,7 +121,7 @@ async fn next(
     path: &str,
 ) -> Result<Identity, AgentError> {
     let stages = &*options.stages;
-    held.prepare()?;
+    held.prepare(&options.outputs)?;
     let purpose = Purpose::Renew(before.serial());
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;

@@ -22,6 +22,7 @@ use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::generation;
 use crate::identity::Identity;
+use crate::outputs::Outputs;
 use crate::pending::Purpose;
 use crate::schedule::{Action, Event, Failure, Lease, Schedule};
 use crate::stages::Uninterrupted;
@@ -101,7 +102,7 @@ fn is_in_use(custody: &Custody, id: &SpiffeId) -> bool {
 async fn issue(custody: &Custody, dir: &Dir, id: &SpiffeId) -> Result<Identity, AgentError> {
     let machine = custody.machine.identity()?;
     let held = dir.hold()?;
-    held.prepare()?;
+    held.prepare(&Outputs::default())?;
     let purpose = dir.identity()?.map_or(Purpose::First, |before| Purpose::Renew(before.serial()));
     let key = held.pending_key(&purpose)?;
     let request = WorkloadRequest { spiffe_id: id.to_string(), csr: key.csr()? };

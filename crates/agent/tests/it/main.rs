@@ -12,6 +12,7 @@ mod grpc;
 mod herd;
 mod installing;
 mod keeping;
+mod keystore;
 mod peers;
 mod program;
 mod proxies;
