@@ -5,12 +5,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use countersign_identity::{KeyHash, ManualClock, Serial, Timestamp, TrustBundle, TrustDomain, hex};
 use countersign_verifier::{
-    Binding, Credential, CrlStore, ForeignIssuer, ForeignKeys, FrontDoor, HardLimit, LiveSet, LiveTrust,
-    Parts, PathVerifier, Presented, ResourceServer, SnapshotFile, SvidVerifier, TrustStore, Trusted, Usage,
-    VerifiedPeer, bundle_from_jwks, bundle_from_pem, certificates_from_pem, crls_from_pem, provider,
+    Binding, ClientProof, Credential, CrlStore, ForeignIssuer, ForeignKeys, FrontDoor, HardLimit,
+    Introspection, KnownBy, LiveSet, LiveTrust, Parts, PathVerifier, Presented, ResourceServer, SnapshotFile,
+    SvidVerifier, TrustStore, Trusted, Usage, VerifiedPeer, WebRoots, bundle_from_jwks, bundle_from_pem,
+    certificates_from_pem, crls_from_pem, provider,
 };
 use rustls::SignatureScheme;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
@@ -162,11 +163,39 @@ pub fn trust_part(octets: &[u8]) {
     }
 }
 
-/// A bundle of another trust domain.
+/// A bundle of another trust domain, or the keys of another authorization server.
 pub fn jwks(octets: &[u8]) {
+    let _ = ForeignKeys::fixed(octets);
     if let Ok(bundle) = bundle_from_jwks(trust_domain(), octets) {
         let _ = TrustStore::new([bundle]);
     }
+}
+
+/// What another authorization server answers about a token: only an active access token of its own, for this service, in its time,
+/// names anybody, and only of its own domain.
+pub fn answer(octets: &[u8]) {
+    static LOGIN: LazyLock<ForeignIssuer> = LazyLock::new(|| login(asked()).unbound());
+    match LOGIN.answered(octets, NOON) {
+        Ok(token) => {
+            assert_eq!(token.issuer(), "https://login.example");
+            assert_eq!(token.subject().trust_domain_str(), "login.example");
+            assert!(token.expires() > NOON && token.issued() <= NOON + Duration::from_secs(30));
+            assert!(token.lineage().is_none() && token.serial().is_none(), "those are ours to give");
+            assert_eq!(
+                LOGIN.answered(octets, token.expires()).err().map(|refusal| refusal.code()),
+                Some("token_expired")
+            );
+        }
+        Err(refusal) => assert!(!refusal.to_string().is_empty()),
+    }
+}
+
+/// An endpoint that nobody listens at.
+fn asked() -> Introspection {
+    let root = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(ROOT));
+    let roots = WebRoots::from_pem(root.as_bytes()).expect("the fixture is a root");
+    let url = "https://login.example/introspect".parse().expect("a URL");
+    Introspection::at(url, &roots, ClientProof::secret("ledger", "x")).expect("an endpoint")
 }
 
 /// An access token, of our own authorization server or of another: with signatures that all count, only what keeps the rules may pass;
@@ -219,14 +248,18 @@ fn resource(provider: Arc<CryptoProvider>) -> ResourceServer {
     // By real signatures nobody believes it; then there is nothing to judge tokens by.
     let _ = live.offer(jws.as_bytes(), &parts);
     let keys = ForeignKeys::fixed(TOKEN_KEYS).expect("a set");
+    let login = login(keys).unbound();
+    let settings = ResourceServer::of("ledger", &live).tokens_of(TOKEN_ISSUER).unbound_tokens().also(login);
+    settings.build().expect("a resource server")
+}
+
+/// Another authorization server.
+fn login(known_by: impl Into<KnownBy>) -> ForeignIssuer {
     let domain = "login.example".parse().expect("a trust domain");
-    let login = ForeignIssuer::new("https://login.example", "ledger", domain, keys, |claims| {
+    ForeignIssuer::new("https://login.example", "ledger", domain, known_by, |claims| {
         let scope = claims.text("scope")?.split(' ').filter_map(|word| format!("ledger:{word}").parse().ok());
         Some((claims.text("sub")?.parse().ok()?, scope.collect()))
-    });
-    let settings =
-        ResourceServer::of("ledger", &live).tokens_of(TOKEN_ISSUER).unbound_tokens().also(login.unbound());
-    settings.build().expect("a resource server")
+    })
 }
 
 fn trusted() -> Trusted {

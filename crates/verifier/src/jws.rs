@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rustls::pki_types::{SignatureVerificationAlgorithm, alg_id};
 use serde::Deserialize;
 
+#[cfg(feature = "tokens")]
+use crate::der::{Reader, SEQUENCE};
 use crate::key::PublicKey;
 
 /// A signature by ES256 is two numbers of so many octets (RFC 7518 §3.4).
@@ -106,6 +108,21 @@ pub(crate) fn to_der(signature: &[u8]) -> Option<Vec<u8>> {
     Some(der)
 }
 
+/// The 64 octets r ‖ s (RFC 7518 §3.4) of what [`to_der`] makes.
+#[cfg(feature = "tokens")]
+pub(crate) fn from_der(der: &[u8]) -> Option<[u8; 2 * HALF]> {
+    let mut outside = Reader::new(der);
+    let mut inside = outside.inside(SEQUENCE).ok()?;
+    let mut signature = [0; 2 * HALF];
+    for half in signature.chunks_exact_mut(HALF) {
+        let number = inside.integer().ok()?;
+        let digits = number.strip_prefix(&[0]).unwrap_or(number);
+        half.get_mut(HALF.checked_sub(digits.len())?..)?.copy_from_slice(digits);
+    }
+    inside.end().and(outside.end()).ok()?;
+    Some(signature)
+}
+
 pub(crate) fn integer(number: &[u8]) -> Option<Vec<u8>> {
     let zeros = number.iter().take_while(|octet| **octet == 0).count();
     let digits = number.get(zeros..)?;
@@ -125,6 +142,21 @@ mod tests {
         raw[63] = 0x80;
         assert_eq!(to_der(&raw), Some(vec![0x30, 7, 2, 1, 5, 2, 2, 0, 0x80]));
         assert_eq!(to_der(&[0xff; 64]).map(|der| der.len()), Some(2 + 2 * 35));
+    }
+
+    #[cfg(feature = "tokens")]
+    #[test]
+    fn a_signature_comes_back_from_der_and_nothing_else_does() {
+        let mut raw = [0; 64];
+        raw[31] = 5;
+        raw[32] = 0xff;
+        assert_eq!(from_der(&to_der(&raw).expect("a pair")), Some(raw));
+        assert_eq!(from_der(&to_der(&[0x80; 64]).expect("a pair")), Some([0x80; 64]));
+        let mut longer = to_der(&raw).expect("a pair");
+        longer.push(0);
+        assert_eq!(from_der(&longer), None);
+        assert_eq!(from_der(&[0x30, 3, 2, 1, 1]), None);
+        assert_eq!(from_der(&[]), None);
     }
 
     #[test]

@@ -162,8 +162,9 @@ pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 #[cfg(feature = "tokens")]
 pub use token::{
-    AccessToken, ApiKey, Binding, Challenge, ForeignIssuer, ForeignKeys, JwkSetError, Members, ResourceError,
-    ResourceServer, ResourceSettings, SignedBy, TokenRefusal, Unrecognised, Visitor,
+    AccessToken, ApiKey, Binding, Challenge, ClientProof, ForeignIssuer, ForeignKeys, Introspection,
+    JwkSetError, KnownBy, Members, ResourceError, ResourceServer, ResourceSettings, SignedBy, TokenRefusal,
+    Unrecognised, Visitor,
 };
 pub use trust::{Anchors, TrustError, TrustStore};
 pub use typed::{NamedPermission, inventory};

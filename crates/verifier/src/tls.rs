@@ -60,18 +60,23 @@ pub(crate) fn client_config(
     Ok(Arc::new(config))
 }
 
-/// A client that knows servers of the web by their host names, under these authorities.
+/// A client that knows servers of the web by their host names, under these authorities, and shows them an identity where they ask
+/// for one.
 #[cfg(feature = "http")]
 pub(crate) fn web_config(
     provider: &Arc<CryptoProvider>,
     clock: &Arc<dyn Clock>,
     roots: Arc<RootCertStore>,
+    identity: Option<Arc<dyn ResolvesClientCert>>,
 ) -> Result<Arc<ClientConfig>, SetupError> {
-    let mut config =
+    let builder =
         ClientConfig::builder_with_details(Arc::clone(provider), Arc::new(ClockTime(Arc::clone(clock))))
             .with_protocol_versions(&[&TLS13])?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
     config.resumption = Resumption::disabled();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

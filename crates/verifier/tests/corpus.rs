@@ -8,6 +8,7 @@ pub mod targets;
 #[test]
 fn every_seed_of_the_fuzz_corpus_holds() {
     let targets: &[countersign_testkit::Target] = &[
+        ("answer", targets::answer),
         ("certificate", targets::certificate),
         ("client_chain", targets::client_chain),
         ("crl", targets::crl),

@@ -17,12 +17,12 @@ mod live;
 pub(crate) use backoff::Backoff;
 #[cfg(feature = "http")]
 pub use ca::{CaAddress, CaAddressError};
-#[cfg(feature = "tokens")]
-pub(crate) use endpoint::WebPage;
 #[cfg(feature = "http")]
 pub use endpoint::{
     BundleEndpoint, EndpointHandle, EndpointHealth, EndpointUrl, EndpointUrlError, WebRoots, WebRootsError,
 };
+#[cfg(feature = "tokens")]
+pub(crate) use endpoint::{WebForm, WebPage};
 pub use file::{BundleFileError, follow_bundle_file, follow_identity_files, offer_bundle_file};
 pub use health::{Counts, TrustHealth, TrustState};
 #[cfg(feature = "http")]

@@ -17,7 +17,7 @@ use super::refusal::TokenRefusal;
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(Arc<Facts>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Facts {
     issuer: String,
     subject: SpiffeId,
@@ -149,6 +149,7 @@ impl AccessToken {
 
     /// What another authorization server says, as the service maps it.
     pub(super) fn foreign(
+        issuer: &str,
         claims: &Members,
         (subject, scope): (SpiffeId, Vec<Permission>),
         moment: Moment,
@@ -156,7 +157,7 @@ impl AccessToken {
         let (issued, expires) = times(claims, moment, false)?;
         let thumbprint = confirmation(claims)?;
         Ok(Self(Arc::new(Facts {
-            issuer: text(claims, "iss")?.to_owned(),
+            issuer: issuer.to_owned(),
             subject,
             id: optional_text(claims, "jti")?,
             key_id: None,
@@ -169,6 +170,13 @@ impl AccessToken {
                 .map_or(Binding::Unbound, |thumbprint| Binding::Bound { thumbprint, lineage: None }),
             bought: Bought::default(),
         })))
+    }
+
+    /// The same without any allowance for clocks.
+    pub(super) fn ending_sharp(mut self) -> Self {
+        let facts = Arc::make_mut(&mut self.0);
+        facts.end = facts.expires;
+        self
     }
 }
 

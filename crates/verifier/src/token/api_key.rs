@@ -1,33 +1,21 @@
-//! API keys: what the authorization server said of one (RFC 7662), and for how long that is believed.
+//! API keys: what the authorization server said of one (RFC 7662).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use countersign_identity::{SpiffeId, Timestamp, TrustDomain};
 use countersign_policy::Permission;
-use sha2::{Digest as _, Sha256};
 
 use super::access::{scope, text};
 use super::members::{Members, Value};
 use super::refusal::TokenRefusal;
+use super::verdicts::Ends;
 
 /// How every API key begins.
 const PREFIX: &str = "csk1_";
 
 /// `csk1_`, 16 hex digits of its id, `_`, 43 characters of its secret, `.`, 8 hex digits of its checksum.
 const LENGTH: usize = 74;
-
-/// How long a verdict is believed.
-const BELIEVED: Duration = Duration::from_secs(60);
-
-/// How long it is believed that a key is good for nothing: long enough that whoever tries one again and again does not reach the
-/// authorization server each time, short enough that a key made a moment ago works soon.
-const DISBELIEVED: Duration = Duration::from_secs(10);
-
-/// How many verdicts are remembered.
-const ROOM: usize = 4096;
 
 /// An API key, as the authorization server knows it. Cloning shares it; the secret is not in it.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,14 +28,6 @@ struct Facts {
     expires: Timestamp,
     scope: Vec<Permission>,
 }
-
-/// SHA-256 of a key: what is remembered in its place.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct KeyDigest([u8; 32]);
-
-/// What was said of keys, each for its time.
-#[derive(Debug, Default)]
-pub(super) struct Verdicts(HashMap<KeyDigest, (Option<ApiKey>, Timestamp)>);
 
 impl ApiKey {
     /// Whom it stands for.
@@ -129,36 +109,9 @@ impl ApiKey {
     }
 }
 
-impl KeyDigest {
-    pub(super) fn of(key: &str) -> Self {
-        Self(Sha256::digest(key.as_bytes()).into())
-    }
-}
-
-impl Verdicts {
-    /// What was said of a key, while it is believed.
-    pub(super) fn get(&self, digest: KeyDigest, now: Timestamp) -> Option<Option<ApiKey>> {
-        let (verdict, until) = self.0.get(&digest)?;
-        // A clock set back must not make a verdict good for longer than its time.
-        let fresh = now < *until && until.since(now) <= BELIEVED;
-        fresh.then(|| verdict.clone())
-    }
-
-    /// Remembers a verdict. Where there is no room, those that are over leave; then bad ones, since whoever floods with invented keys
-    /// must not push out the good ones; then anything.
-    pub(super) fn put(&mut self, digest: KeyDigest, verdict: Option<ApiKey>, now: Timestamp) {
-        let believed = if verdict.is_some() { BELIEVED } else { DISBELIEVED };
-        if self.0.len() >= ROOM {
-            self.0.retain(|_, (_, until)| now < *until);
-        }
-        if self.0.len() >= ROOM {
-            let bad = self.0.iter().find(|(_, (verdict, _))| verdict.is_none()).map(|(digest, _)| *digest);
-            match bad.or_else(|| verdict.is_some().then(|| self.0.keys().next().copied()).flatten()) {
-                Some(place) => drop(self.0.remove(&place)),
-                None => return,
-            }
-        }
-        self.0.insert(digest, (verdict, now + believed));
+impl Ends for ApiKey {
+    fn end(&self) -> Timestamp {
+        self.0.expires
     }
 }
 
@@ -168,12 +121,6 @@ impl fmt::Debug for ApiKey {
             .field("subject", &self.0.subject)
             .field("id", &self.0.id)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for KeyDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("KeyDigest")
     }
 }
 
@@ -221,33 +168,6 @@ mod tests {
         ] {
             assert!(read(answer).is_err(), "{answer}");
         }
-    }
-
-    #[test]
-    fn a_verdict_is_believed_for_a_minute_and_a_bad_one_for_less() {
-        let mut verdicts = Verdicts::default();
-        let (one, other) = (KeyDigest::of("csk1_one"), KeyDigest::of("csk1_other"));
-        verdicts.put(one, Some(good()), NOON);
-        verdicts.put(other, None, NOON);
-        let after = |seconds| NOON + Duration::from_secs(seconds);
-        assert_eq!(verdicts.get(one, after(59)), Some(Some(good())));
-        assert_eq!(verdicts.get(one, after(60)), None);
-        assert_eq!(verdicts.get(other, after(9)), Some(None));
-        assert_eq!(verdicts.get(other, after(10)), None);
-        assert_eq!(verdicts.get(one, NOON - Duration::from_secs(100)), None, "a clock set back");
-        assert_eq!(verdicts.get(KeyDigest::of("csk1_third"), NOON), None);
-    }
-
-    #[test]
-    fn invented_keys_push_out_no_good_one_and_take_no_more_than_their_room() {
-        let mut verdicts = Verdicts::default();
-        let kept = KeyDigest::of("csk1_kept");
-        verdicts.put(kept, Some(good()), NOON);
-        for invented in 0..2 * ROOM {
-            verdicts.put(KeyDigest::of(&invented.to_string()), None, NOON);
-        }
-        assert_eq!(verdicts.0.len(), ROOM);
-        assert_eq!(verdicts.get(kept, NOON), Some(Some(good())));
     }
 
     #[test]

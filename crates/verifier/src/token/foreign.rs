@@ -10,9 +10,11 @@ use rustls::crypto::CryptoProvider;
 
 use super::access::{AccessToken, Binding, Moment, text};
 use super::foreign_keys::ForeignKeys;
+use super::introspection::Introspection;
 use super::jwk::{SignedBy, TokenKeys};
 use super::members::{Members, Value};
 use super::refusal::TokenRefusal;
+use super::settings::SKEW;
 use super::unverified::Unverified;
 
 /// Whom a foreign token names here, and what it carries: nothing if it is nobody's business here.
@@ -52,27 +54,49 @@ struct Issuer {
     url: String,
     audience: String,
     trust_domain: TrustDomain,
-    keys: ForeignKeys,
+    known_by: KnownBy,
     signed_by: SignedBy,
     bearer: bool,
     map: Arc<Map>,
 }
 
+/// How it is known that a token is of an authorization server. The enum is exhaustive on purpose.
+#[derive(Clone, Debug)]
+pub enum KnownBy {
+    /// By its keys: tokens are JWTs (RFC 9068), verified offline.
+    Keys(ForeignKeys),
+    /// By its answers (RFC 7662): tokens may be of any form.
+    Answers(Introspection),
+}
+
+impl From<ForeignKeys> for KnownBy {
+    fn from(keys: ForeignKeys) -> Self {
+        Self::Keys(keys)
+    }
+}
+
+impl From<Introspection> for KnownBy {
+    fn from(answers: Introspection) -> Self {
+        Self::Answers(answers)
+    }
+}
+
 impl ForeignIssuer {
-    /// `issuer` and `audience` as they must stand in `iss` and `aud`; `trust_domain` for the identities that `map` makes of claims.
+    /// `issuer` and `audience` as they must stand in `iss` and `aud`; `trust_domain` for the identities that `map` makes of claims, which
+    /// are those of the token, or, with [`Introspection`], those of the answer about it.
     #[must_use]
     pub fn new(
         issuer: &str,
         audience: &str,
         trust_domain: TrustDomain,
-        keys: ForeignKeys,
+        known_by: impl Into<KnownBy>,
         map: impl Fn(&Members) -> Option<(SpiffeId, Vec<Permission>)> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(Issuer {
             url: issuer.to_owned(),
             audience: audience.to_owned(),
             trust_domain,
-            keys,
+            known_by: known_by.into(),
             signed_by: SignedBy::Es256,
             bearer: false,
             map: Arc::new(map),
@@ -92,12 +116,12 @@ impl ForeignIssuer {
     }
 
     fn with(self, change: impl FnOnce(&mut Issuer)) -> Self {
-        let Issuer { url, audience, trust_domain, keys, signed_by, bearer, map } = &*self.0;
+        let Issuer { url, audience, trust_domain, known_by, signed_by, bearer, map } = &*self.0;
         let mut issuer = Issuer {
             url: url.clone(),
             audience: audience.clone(),
             trust_domain: trust_domain.clone(),
-            keys: keys.clone(),
+            known_by: known_by.clone(),
             signed_by: *signed_by,
             bearer: *bearer,
             map: Arc::clone(map),
@@ -116,8 +140,17 @@ impl ForeignIssuer {
         &self.0.trust_domain
     }
 
-    pub(super) fn keys(&self) -> &ForeignKeys {
-        &self.0.keys
+    /// Its keys, where its tokens are known by them.
+    pub(super) fn keys(&self) -> Option<&ForeignKeys> {
+        match &self.0.known_by {
+            KnownBy::Keys(keys) => Some(keys),
+            KnownBy::Answers(_) => None,
+        }
+    }
+
+    /// Whether it is asked about each token.
+    pub(super) fn is_asked(&self) -> bool {
+        matches!(self.0.known_by, KnownBy::Answers(_))
     }
 
     pub(super) fn judge(
@@ -126,15 +159,69 @@ impl ForeignIssuer {
         moment: Moment,
         provider: &CryptoProvider,
     ) -> Result<AccessToken, TokenRefusal> {
-        let Issuer { audience, keys, signed_by, bearer, map, .. } = &*self.0;
+        let Issuer { url, known_by, signed_by, .. } = &*self.0;
+        let KnownBy::Keys(keys) = known_by else {
+            return Err(TokenRefusal::NotKnown { what: format!("{url} must be asked about its tokens") });
+        };
         let kid = token.key_name(signed_by.as_str(), false)?;
         is_signed(token, &keys.held(), (*signed_by, kid), provider)?;
-        for_audience(&token.claims, audience)?;
-        let mapped = map(&token.claims).filter(|(subject, _)| subject.in_trust_domain(&self.0.trust_domain));
+        self.mapped(&token.claims, moment)
+    }
+
+    /// What it says of a token that it is asked about, or said in the last minute.
+    pub(super) async fn ask(&self, token: &str, moment: Moment) -> Result<AccessToken, TokenRefusal> {
+        let Issuer { url, known_by, .. } = &*self.0;
+        match known_by {
+            KnownBy::Answers(desk) => {
+                desk.verdict(url, token, moment.now, |answer| self.read(answer, moment)).await
+            }
+            KnownBy::Keys(_) => Err(TokenRefusal::NotKnown { what: format!("{url} is asked about nothing") }),
+        }
+    }
+
+    /// What an answer of its introspection endpoint (RFC 7662 §2.2) says of a token, for a service that asks by means of its own.
+    ///
+    /// # Errors
+    /// When the token is not active, no access token, of another issuer, for another audience, out of its time, nobody's here, or bound
+    /// to nothing where that is not allowed; [`TokenRefusal::NotKnown`] when it is no such answer.
+    pub fn answered(&self, answer: &[u8], now: Timestamp) -> Result<AccessToken, TokenRefusal> {
+        self.read(answer, Moment { now, skew: SKEW })
+    }
+
+    fn read(&self, answer: &[u8], moment: Moment) -> Result<AccessToken, TokenRefusal> {
+        let unusable = |what| TokenRefusal::NotKnown { what: format!("the answer about a token: {what}") };
+        let claims = Members::read(answer).map_err(unusable)?;
+        if claims.get("active") != Some(&Value::Bool(true)) {
+            return Err(TokenRefusal::NotActive);
+        }
+        // Refresh tokens are active, too (RFC 7662 §2.2); `token_use` is how some tell them apart.
+        let kind = claims.text("token_type").unwrap_or_default();
+        let used = claims.text("token_use").unwrap_or("access_token");
+        if !kind.eq_ignore_ascii_case("bearer") || used != "access_token" {
+            return Err(TokenRefusal::Kind { found: format!("{kind} {used}") });
+        }
+        if let Some(found) = claims.get("iss").map(|_| claims.text("iss").unwrap_or_default())
+            && found != self.url()
+        {
+            return Err(TokenRefusal::Issuer { found: found.to_owned() });
+        }
+        let token = self.mapped(&claims, moment)?;
+        // Its own server, by whose clock it ends, was asked a moment ago.
+        if moment.now >= token.expires() {
+            return Err(TokenRefusal::Expired { by: moment.now.since(token.expires()) });
+        }
+        Ok(token.ending_sharp())
+    }
+
+    /// The token that claims which are its issuer's make of whom it maps them to.
+    fn mapped(&self, claims: &Members, moment: Moment) -> Result<AccessToken, TokenRefusal> {
+        let Issuer { url, audience, trust_domain, bearer, map, .. } = &*self.0;
+        for_audience(claims, audience)?;
+        let mapped = map(claims).filter(|(subject, _)| subject.in_trust_domain(trust_domain));
         let mapped = mapped.ok_or_else(|| TokenRefusal::Claims {
-            what: format!("they name nobody of {}, as this service maps them", self.0.trust_domain),
+            what: format!("they name nobody of {trust_domain}, as this service maps them"),
         })?;
-        let token = AccessToken::foreign(&token.claims, mapped, moment)?;
+        let token = AccessToken::foreign(url, claims, mapped, moment)?;
         match token.binding() {
             Binding::Unbound if !bearer => Err(TokenRefusal::Unbound),
             _ => Ok(token),
@@ -142,10 +229,10 @@ impl ForeignIssuer {
     }
 
     /// Whether its keys should be looked at anew before this token is judged: they are old, or do not hold the one it names.
-    pub(super) fn needs_a_look(&self, token: &Unverified<'_>, now: Timestamp) -> bool {
-        let Issuer { keys, signed_by, .. } = &*self.0;
+    pub(super) fn needs_a_look(&self, keys: &ForeignKeys, token: &Unverified<'_>, now: Timestamp) -> bool {
+        let signed_by = self.0.signed_by;
         let unknown = || match token.key_name(signed_by.as_str(), false) {
-            Ok(kid) => !keys.held().knows(*signed_by, kid),
+            Ok(kid) => !keys.held().knows(signed_by, kid),
             // Whatever is wrong with it, no key makes it good.
             Err(_) => false,
         };

@@ -3,8 +3,11 @@
 
 mod access;
 mod api_key;
+mod client_proof;
 mod foreign;
 mod foreign_keys;
+mod inquiry;
+mod introspection;
 mod jwk;
 mod members;
 mod metadata;
@@ -12,12 +15,15 @@ mod refusal;
 mod resource;
 mod settings;
 mod unverified;
+mod verdicts;
 mod visitor;
 
 pub use access::{AccessToken, Binding};
 pub use api_key::ApiKey;
-pub use foreign::ForeignIssuer;
+pub use client_proof::ClientProof;
+pub use foreign::{ForeignIssuer, KnownBy};
 pub use foreign_keys::ForeignKeys;
+pub use introspection::Introspection;
 pub use jwk::{JwkSetError, SignedBy};
 pub use members::Members;
 pub use refusal::TokenRefusal;

@@ -103,6 +103,9 @@ pub enum TokenRefusal {
     /// The authorization server says that the API key is not to be accepted.
     #[error("the API key is not active at this service")]
     Inactive,
+    /// The authorization server that made the token says that it is not to be accepted (RFC 7662 §2.2).
+    #[error("the authorization server says that the token is not active")]
+    NotActive,
     /// Nothing is known to judge by, or what is known is too old.
     #[error("nothing is known to judge it by: {what}")]
     NotKnown {
@@ -130,6 +133,7 @@ impl TokenRefusal {
             Self::NoCertificate | Self::NotTheHolder => "token_not_holder",
             Self::Revoked { .. } => "token_revoked",
             Self::Inactive => "api_key_inactive",
+            Self::NotActive => "token_inactive",
             Self::NotKnown { .. } => "token_not_judged",
         }
     }

@@ -1,20 +1,21 @@
 //! The resource server: who calls, by certificate, access token or API key.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwapOption;
 use countersign_identity::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::access::{AccessToken, Binding, Moment};
-use super::api_key::{ApiKey, KeyDigest, Verdicts};
+use super::api_key::ApiKey;
 use super::foreign::is_signed;
 use super::jwk::{SignedBy, TokenKeys};
 use super::metadata::{self, Metadata};
 use super::refusal::TokenRefusal;
 use super::settings::ResourceSettings;
 use super::unverified::Unverified;
+use super::verdicts::Verdicts;
 use crate::caller::{Caller, Credential};
 use crate::outcome;
 use crate::peer::VerifiedPeer;
@@ -57,13 +58,13 @@ use crate::trust::Anchors;
 pub struct ResourceServer(Arc<Resource>);
 
 /// How many API keys are asked about at once: whoever invents keys shall not make a flood of this service for the authorization server.
-const QUESTIONS: usize = 16;
+pub(super) const QUESTIONS: usize = 16;
 
 struct Resource {
     settings: ResourceSettings,
     /// The keys of the snapshot in force, read.
     keys: ArcSwapOption<ReadKeys>,
-    verdicts: Mutex<Verdicts>,
+    verdicts: Mutex<Verdicts<ApiKey>>,
     asking: Semaphore,
     metadata: Option<Metadata>,
 }
@@ -79,7 +80,7 @@ struct ReadKeys {
 pub(super) struct Accepted {
     pub(super) caller: Caller,
     /// What it was judged by.
-    anchors: Arc<Anchors>,
+    pub(super) anchors: Arc<Anchors>,
 }
 
 impl ResourceServer {
@@ -110,19 +111,7 @@ impl ResourceServer {
         verdict
     }
 
-    pub(super) async fn accept_any(
-        &self,
-        presented: &str,
-        peer: Option<&VerifiedPeer>,
-    ) -> Result<Accepted, TokenRefusal> {
-        if ApiKey::is_one(presented) {
-            return self.accept_key(presented).await;
-        }
-        self.refresh(presented).await;
-        self.accept(presented, peer)
-    }
-
-    fn accept(&self, token: &str, peer: Option<&VerifiedPeer>) -> Result<Accepted, TokenRefusal> {
+    pub(super) fn accept(&self, token: &str, peer: Option<&VerifiedPeer>) -> Result<Accepted, TokenRefusal> {
         let anchors = self.anchors()?;
         let token = self.token(token, &anchors)?;
         self.is_held(&token, peer, &anchors)?;
@@ -138,7 +127,8 @@ impl ResourceServer {
         let credential = accepted.caller.credential();
         let same = Arc::ptr_eq(&anchors, &accepted.anchors);
         match credential {
-            Credential::Token(token) => same && now < token.end(),
+            // Whom another server or ours must be asked about is known by what it said last.
+            Credential::Token(token) => same && now < token.end() && !self.is_asked_about(token),
             Credential::ApiKey(_) | Credential::Certificate(_) => false,
         }
     }
@@ -171,7 +161,7 @@ impl ResourceServer {
     }
 
     /// Whether whoever presents it is whom it is bound to.
-    fn is_held(
+    pub(super) fn is_held(
         &self,
         token: &AccessToken,
         peer: Option<&VerifiedPeer>,
@@ -218,6 +208,10 @@ impl ResourceServer {
         }
     }
 
+    fn is_asked_about(&self, token: &AccessToken) -> bool {
+        self.0.settings.foreign.iter().any(|foreign| foreign.is_asked() && foreign.url() == token.issuer())
+    }
+
     fn is_foreign(&self, token: &AccessToken) -> bool {
         self.0.settings.issuer.as_deref() != Some(token.issuer())
     }
@@ -236,7 +230,7 @@ impl ResourceServer {
     }
 
     /// What is trusted of our own trust domain, if it is young enough.
-    fn anchors(&self) -> Result<Arc<Anchors>, TokenRefusal> {
+    pub(super) fn anchors(&self) -> Result<Arc<Anchors>, TokenRefusal> {
         let unknown = |what: String| TokenRefusal::NotKnown { what };
         let anchors = self.0.settings.trust.get(self.0.settings.home.as_str());
         let anchors = anchors.ok_or_else(|| unknown("there is no trust snapshot yet".to_owned()))?;
@@ -244,8 +238,22 @@ impl ResourceServer {
         Ok(anchors)
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.0.settings.clock.now()
+    }
+
+    pub(super) fn settings(&self) -> &ResourceSettings {
+        &self.0.settings
+    }
+
+    /// What was said of API keys.
+    pub(super) fn verdicts(&self) -> &Mutex<Verdicts<ApiKey>> {
+        &self.0.verdicts
+    }
+
+    /// Turns to ask about API keys.
+    pub(super) fn asking(&self) -> &Semaphore {
+        &self.0.asking
     }
 
     pub(super) fn by_certificate(&self, peer: VerifiedPeer) -> Caller {
@@ -270,55 +278,7 @@ impl ResourceServer {
     }
 }
 
-impl ResourceServer {
-    /// Looks at the keys of a foreign issuer anew, if a token of it names one that is unknown, or if they are old.
-    async fn refresh(&self, token: &str) {
-        let Ok(token) = Unverified::read(token) else { return };
-        let issuer = self.0.settings.foreign.iter().find(|foreign| foreign.url() == token.issuer());
-        let Some(issuer) = issuer else { return };
-        let now = self.now();
-        if issuer.needs_a_look(&token, now) {
-            issuer.keys().look(now).await;
-        }
-    }
-
-    /// Asks the authorization server about an API key, if it has not said in the last minute.
-    async fn accept_key(&self, key: &str) -> Result<Accepted, TokenRefusal> {
-        let settings = &self.0.settings;
-        let link = settings.link.as_ref().ok_or(TokenRefusal::Inactive)?;
-        let malformed = || TokenRefusal::Malformed { what: "it is no API key".to_owned() };
-        let id = ApiKey::id_in(key).ok_or_else(malformed)?;
-        let digest = KeyDigest::of(key);
-        let known = self.verdicts().get(digest, self.now());
-        let verdict = match known {
-            Some(verdict) => verdict,
-            None => {
-                let busy =
-                    |_| TokenRefusal::NotKnown { what: format!("{QUESTIONS} keys are being asked about") };
-                let _turn = self.0.asking.try_acquire().map_err(busy)?;
-                let body = format!("token={key}").into_bytes();
-                let answer = link.post("/oauth2/introspect", "application/x-www-form-urlencoded", body).await;
-                let answer = answer.map_err(|fault| TokenRefusal::NotKnown { what: fault.to_string() })?;
-                let verdict = ApiKey::read(id, &answer, &settings.service, &settings.home, self.now())?;
-                self.verdicts().put(digest, verdict.clone(), self.now());
-                verdict
-            }
-        };
-        let key = verdict.ok_or(TokenRefusal::Inactive)?;
-        let anchors = self.anchors()?;
-        if snapshot(&anchors)?.revokes_api_key(key.id()) {
-            return Err(TokenRefusal::Revoked { what: "API key" });
-        }
-        let caller = settings.gate.caller(Credential::ApiKey(key));
-        Ok(Accepted { caller, anchors })
-    }
-
-    fn verdicts(&self) -> MutexGuard<'_, Verdicts> {
-        self.0.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn snapshot(anchors: &Anchors) -> Result<&Snapshot, TokenRefusal> {
+pub(super) fn snapshot(anchors: &Anchors) -> Result<&Snapshot, TokenRefusal> {
     let what = || "there is a bundle, and no trust snapshot with keys and revocations".to_owned();
     anchors.snapshot().ok_or_else(|| TokenRefusal::NotKnown { what: what() })
 }

@@ -17,7 +17,7 @@ use crate::source::{CaLink, LiveTrust};
 use crate::trust::TrustStore;
 
 /// How far the clocks of this service and its issuers may be apart.
-const SKEW: Duration = Duration::from_secs(30);
+pub(super) const SKEW: Duration = Duration::from_secs(30);
 
 /// A resource server in the making; without an issuer it takes no tokens, without a link no API keys.
 #[derive(Clone)]
@@ -45,6 +45,15 @@ pub enum ResourceError {
     /// Two issuers of one name: it would not be clear whose keys count.
     #[error("the issuer {0:?} is named twice")]
     IssuerTwice(String),
+    /// Two authorization servers are asked about tokens: one that says nothing of itself could be of either, and nobody shall be shown
+    /// tokens of another.
+    #[error("{first:?} and {second:?} are both asked about tokens, and a token need not say whose it is")]
+    AskedTwice {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A foreign authorization server that could name identities of our own trust domain.
     #[error(
         "the issuer {issuer:?} would name identities of {trust_domain}, which only its own certificate authority may"
@@ -153,6 +162,11 @@ impl ResourceSettings {
         if let Some(foreign) = self.foreign.iter().find(|foreign| *foreign.trust_domain() == self.home) {
             let (issuer, trust_domain) = (foreign.url().to_owned(), self.home);
             return Err(ResourceError::ForeignHome { issuer, trust_domain });
+        }
+        let mut asked =
+            self.foreign.iter().filter(|foreign| foreign.is_asked()).map(|foreign| foreign.url().to_owned());
+        if let (Some(first), Some(second)) = (asked.next(), asked.next()) {
+            return Err(ResourceError::AskedTwice { first, second });
         }
         let issuers: Vec<&str> =
             self.issuer.as_deref().into_iter().chain(self.foreign.iter().map(ForeignIssuer::url)).collect();

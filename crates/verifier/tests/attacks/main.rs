@@ -14,6 +14,8 @@ mod endpoints;
 mod front_door;
 mod gate;
 mod handshake;
+#[cfg(all(feature = "axum", feature = "http", feature = "tokens"))]
+mod introspection;
 mod known;
 mod leaves;
 mod limits;

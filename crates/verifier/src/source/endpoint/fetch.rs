@@ -15,6 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::url::{EndpointUrl, EndpointUrlError};
 use crate::client::{ClientConnector, ConnectError};
@@ -81,16 +82,24 @@ pub(super) async fn fetch(door: &Door, url: &EndpointUrl) -> Result<Bytes, Fetch
 }
 
 async fn get(door: &Door, url: &EndpointUrl) -> Result<(Response<()>, Bytes), FetchFault> {
-    let tcp = TcpStream::connect((url.host(), url.port())).await?;
     match door {
-        Door::Web(config) => {
-            let name = ServerName::try_from(url.host().to_owned());
-            let name = name.map_err(|_| FetchFault::Name(url.host().to_owned()))?;
-            let stream = TlsConnector::from(Arc::clone(config)).connect(name, tcp).await?;
-            ask(stream, url).await
+        Door::Web(config) => ask(web_stream(config, url).await?, url).await,
+        Door::Spiffe(connector) => {
+            let tcp = TcpStream::connect((url.host(), url.port())).await?;
+            ask(connector.connect(tcp).await?.0, url).await
         }
-        Door::Spiffe(connector) => ask(connector.connect(tcp).await?.0, url).await,
     }
+}
+
+/// A connection to the host of a URL, whose certificate must be of that name (RFC 6125).
+pub(super) async fn web_stream(
+    config: &Arc<ClientConfig>,
+    url: &EndpointUrl,
+) -> Result<TlsStream<TcpStream>, FetchFault> {
+    let name = ServerName::try_from(url.host().to_owned());
+    let name = name.map_err(|_| FetchFault::Name(url.host().to_owned()))?;
+    let tcp = TcpStream::connect((url.host(), url.port())).await?;
+    Ok(TlsConnector::from(Arc::clone(config)).connect(name, tcp).await?)
 }
 
 async fn ask<IO>(stream: IO, url: &EndpointUrl) -> Result<(Response<()>, Bytes), FetchFault>

@@ -1,6 +1,8 @@
 //! Bundle endpoints: another trust domain's roots over HTTPS, kept as new as it publishes them (SPIFFE Federation §5).
 
 mod fetch;
+#[cfg(feature = "tokens")]
+mod form;
 mod pace;
 #[cfg(feature = "tokens")]
 mod page;
@@ -32,6 +34,8 @@ use crate::trust::TrustStore;
 use fetch::{Door, FetchFault, LIMIT, fetch};
 use pace::Pace;
 
+#[cfg(feature = "tokens")]
+pub(crate) use form::WebForm;
 #[cfg(feature = "tokens")]
 pub(crate) use page::WebPage;
 pub use url::{EndpointUrl, EndpointUrlError};
@@ -204,7 +208,7 @@ impl BundleEndpoint {
     fn door(&self) -> Result<(Door, Option<Arc<TrustStore>>), SetupError> {
         match &self.profile {
             Profile::Web(roots) => {
-                let config = tls::web_config(&self.provider, &self.clock, Arc::clone(&roots.0))?;
+                let config = tls::web_config(&self.provider, &self.clock, Arc::clone(&roots.0), None)?;
                 Ok((Door::Web(config), None))
             }
             Profile::Spiffe(server, bundle) => {

@@ -26,7 +26,7 @@ impl WebPage {
         roots: &WebRoots,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
-        let config = tls::web_config(&provider(), clock, Arc::clone(&roots.0))?;
+        let config = tls::web_config(&provider(), clock, Arc::clone(&roots.0), None)?;
         Ok(Self { url, door: Door::Web(config) })
     }
 

@@ -1,0 +1,100 @@
+//! Introspection at another authorization server (RFC 7662): it is asked about each token, and believed for a minute.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use countersign_identity::{Clock, Timestamp};
+use tokio::sync::Semaphore;
+
+use super::access::AccessToken;
+use super::client_proof::{ClientProof, Proven, encoded};
+use super::refusal::TokenRefusal;
+use super::verdicts::{Ends, SecretDigest, Verdicts};
+use crate::clock::SystemClock;
+use crate::own::SetupError;
+use crate::source::{EndpointUrl, WebForm, WebRoots};
+
+/// How many tokens are asked about at once: whoever invents tokens shall not make a flood of this service for somebody else's server.
+const QUESTIONS: usize = 16;
+
+/// An introspection endpoint of another authorization server, and how this service proves itself there. Cloning shares it.
+///
+/// An answer is believed for 60 seconds, for 10 where it is no; never past the token's end. While the endpoint is away, tokens that it
+/// has not answered for in the last minute are not accepted: the service says that it cannot judge them (503), and lets nobody in.
+#[derive(Clone)]
+pub struct Introspection(Arc<Desk>);
+
+struct Desk {
+    form: WebForm,
+    proof: ClientProof,
+    verdicts: Mutex<Verdicts<AccessToken>>,
+    asking: Semaphore,
+}
+
+impl Introspection {
+    /// The endpoint at this URL (`introspection_endpoint`), whose server is known by its host name under these authorities; TLS 1.3.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn at(url: EndpointUrl, roots: &WebRoots, proof: ClientProof) -> Result<Self, SetupError> {
+        Self::by(url, roots, proof, &(Arc::new(SystemClock) as _))
+    }
+
+    /// The same by another clock than the machine's.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn by(
+        url: EndpointUrl,
+        roots: &WebRoots,
+        proof: ClientProof,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, SetupError> {
+        let form = WebForm::new(url, roots, clock, proof.on_connection())?;
+        let asking = Semaphore::new(QUESTIONS);
+        Ok(Self(Arc::new(Desk { form, proof, verdicts: Mutex::default(), asking })))
+    }
+
+    /// What `issuer` says of a token, as `read` understands its answer.
+    pub(super) async fn verdict(
+        &self,
+        issuer: &str,
+        token: &str,
+        now: Timestamp,
+        read: impl FnOnce(&[u8]) -> Result<AccessToken, TokenRefusal>,
+    ) -> Result<AccessToken, TokenRefusal> {
+        let digest = SecretDigest::of(token);
+        if let Some(verdict) = self.verdicts().get(digest, now) {
+            return verdict;
+        }
+        let unknown = |what: String| TokenRefusal::NotKnown { what };
+        let busy = |_| unknown(format!("{QUESTIONS} tokens are being asked about"));
+        let _turn = self.0.asking.try_acquire().map_err(busy)?;
+        let proof = self.0.proof.now(issuer, now);
+        let Proven { authorization, fields } =
+            proof.ok_or_else(|| unknown(format!("this service cannot prove itself to {issuer}")))?;
+        let token = format!("token={}&token_type_hint=access_token", encoded(token));
+        let form = [token, fields].join("&");
+        let form = form.trim_end_matches('&').to_owned();
+        let answer = self.0.form.send(authorization.as_ref(), form).await;
+        let verdict = read(&answer.map_err(|fault| unknown(format!("{}: {fault}", self.0.form)))?);
+        self.verdicts().put(digest, verdict.clone(), now);
+        verdict
+    }
+
+    fn verdicts(&self) -> MutexGuard<'_, Verdicts<AccessToken>> {
+        self.0.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ends for AccessToken {
+    fn end(&self) -> Timestamp {
+        Self::end(self)
+    }
+}
+
+impl fmt::Debug for Introspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Introspection").field("proof", &self.0.proof).finish_non_exhaustive()
+    }
+}
