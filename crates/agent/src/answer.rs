@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use countersign_api::CertificateResponse;
-use countersign_identity::{Clock, MachineId, SpiffeId, Timestamp, TrustBundle, Validity};
+use countersign_identity::{Clock, MachineId, SpiffeId, Timestamp, TrustBundle, TrustDomain, Validity};
 use countersign_verifier::{
     OwnIdentity, SvidVerifier, TrustStore, Usage, VerifiedPeer, certificates_from_pem, provider,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use sha2::{Digest as _, Sha256};
 
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
@@ -19,11 +18,12 @@ use crate::identity::{Identity, Pin, Window};
 use crate::outputs::Outputs;
 use crate::pending::PendingKey;
 use crate::refusal::skew;
+use crate::roots::Roots;
 
 /// An answer that our own verifier accepts: for our key, under the pinned root, in its time.
 pub(crate) struct Accepted {
     chain: Vec<CertificateDer<'static>>,
-    root: CertificateDer<'static>,
+    roots: Vec<CertificateDer<'static>>,
     peer: VerifiedPeer,
     machine: MachineId,
     window: Window,
@@ -34,7 +34,7 @@ impl Accepted {
     pub(crate) fn judge(
         answer: &CertificateResponse,
         key: &PendingKey,
-        pin: &Pin,
+        roots: &Roots,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, AgentError> {
         let now = clock.now();
@@ -48,8 +48,9 @@ impl Accepted {
         };
         let chain = certificates_from_pem(answer.chain.as_bytes())
             .map_err(|error| refuse(format!("its certificate chain is {error}")))?;
-        let root = pinned_root(answer, pin).map_err(&refuse)?;
-        let peer = verify(&chain, &root, pin, clock).map_err(&refuse)?;
+        let domain = &roots.pin().trust_domain;
+        let roots = roots.of_answer(&answer.bundle).map_err(&refuse)?;
+        let peer = verify(&chain, &roots, domain, clock).map_err(&refuse)?;
         if peer.spiffe_id().is_reserved() {
             return Err(refuse(format!("{} is reserved for the CA itself", peer.spiffe_id())));
         }
@@ -59,7 +60,7 @@ impl Accepted {
         if let Some(skew) = skew {
             tracing::warn!("{skew}: correct it, or certificates will seem invalid");
         }
-        Ok(Self { chain, root, peer, machine, window })
+        Ok(Self { chain, roots, peer, machine, window })
     }
 
     /// The same identity as before, or a refusal: a renewal changes times and key, never who the machine is.
@@ -107,7 +108,7 @@ impl Accepted {
         })?;
         Ok(Publication {
             chain: &self.chain,
-            roots: std::slice::from_ref(&self.root),
+            roots: &self.roots,
             key: key.pem(),
             outputs: Outputs::default(),
             identity: Identity {
@@ -125,25 +126,14 @@ impl Accepted {
     }
 }
 
-/// The pinned root among those of the answer. Others are left out: an answer cannot add a root (invariant 11).
-fn pinned_root(answer: &CertificateResponse, pin: &Pin) -> Result<CertificateDer<'static>, String> {
-    let roots = certificates_from_pem(answer.bundle.as_bytes())
-        .map_err(|error| format!("its trust bundle is {error}"))?;
-    let count = roots.len();
-    roots
-        .into_iter()
-        .find(|root| <[u8; 32]>::from(Sha256::digest(root)) == pin.root_sha256)
-        .ok_or_else(|| format!("none of its {count} roots is the pinned root {}", pin.fingerprint()))
-}
-
 /// By the same verifier that services use: first as a client, then as a server.
 fn verify(
     chain: &[CertificateDer<'static>],
-    root: &CertificateDer<'static>,
-    pin: &Pin,
+    roots: &[CertificateDer<'static>],
+    domain: &TrustDomain,
     clock: &Arc<dyn Clock>,
 ) -> Result<VerifiedPeer, String> {
-    let bundle = TrustBundle::new(pin.trust_domain.clone(), vec![root.to_vec()]);
+    let bundle = TrustBundle::new(domain.clone(), roots.iter().map(|root| root.to_vec()).collect());
     let trust = TrustStore::new([bundle]).map_err(|error| error.to_string())?;
     let verifier = SvidVerifier::new(provider(), Arc::new(trust), Arc::clone(clock));
     verifier.verify(chain, Usage::Client).map_err(|refusal| refusal.to_string())?;

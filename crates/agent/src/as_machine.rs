@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "workload-api")]
+use countersign_api::paths;
 use countersign_identity::Clock;
+use countersign_verifier::OwnIdentity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,6 +15,7 @@ use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::{self, Identity};
 use crate::renew::enrolled;
+use crate::roots::Roots;
 use crate::route::Route;
 use crate::stages::Uninterrupted;
 
@@ -39,20 +43,33 @@ impl AsMachine {
         &self.clock
     }
 
+    /// The roots it believes.
+    #[cfg(feature = "workload-api")]
+    pub(crate) fn roots(&self) -> Result<Roots, AgentError> {
+        Roots::held(self.dir.path(), self.identity()?.pin())
+    }
+
+    /// Asks for the roots documents and walks them.
+    #[cfg(feature = "workload-api")]
+    pub(crate) async fn walk_roots(&self) -> Result<Roots, AgentError> {
+        let Asking { known, own, roots } = self.asking()?;
+        let told = self.contact(&known, own, &roots).get(paths::ROOTS, Duration::ZERO).await?;
+        roots.walk(&told.body)?;
+        Ok(roots)
+    }
+
     pub(crate) async fn post<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         path: &str,
         body: &B,
     ) -> Result<Answer<A>, AgentError> {
-        let identity = self.identity()?;
-        let known = Route::new([identity.url().clone()]);
-        self.contact(&identity, &known)?.post(path, body).await
+        let Asking { known, own, roots } = self.asking()?;
+        self.contact(&known, own, &roots).post(path, body).await
     }
 
     pub(crate) async fn form<A: DeserializeOwned>(&self, path: &str, form: &str) -> Result<A, AgentError> {
-        let identity = self.identity()?;
-        let known = Route::new([identity.url().clone()]);
-        Ok(self.contact(&identity, &known)?.form(path, form).await?.body)
+        let Asking { known, own, roots } = self.asking()?;
+        Ok(self.contact(&known, own, &roots).form(path, form).await?.body)
     }
 
     pub(crate) async fn get<A: DeserializeOwned>(
@@ -60,21 +77,34 @@ impl AsMachine {
         path: &str,
         patience: Duration,
     ) -> Result<Answer<A>, AgentError> {
-        let identity = self.identity()?;
-        let known = Route::new([identity.url().clone()]);
-        self.contact(&identity, &known)?.get(path, patience).await
+        let Asking { known, own, roots } = self.asking()?;
+        self.contact(&known, own, &roots).get(path, patience).await
     }
 
-    fn contact<'a>(&'a self, identity: &'a Identity, known: &'a Route) -> Result<Contact<'a>, AgentError> {
+    fn asking(&self) -> Result<Asking, AgentError> {
+        let identity = self.identity()?;
         let own = identity.own().map_err(|error| {
             AgentError::failed(format!("the identity cannot be used: {error}")).with_hint(identity::ANEW)
         })?;
-        Ok(Contact {
+        let roots = Roots::held(self.dir.path(), identity.pin())?;
+        Ok(Asking { known: Route::new([identity.url().clone()]), own, roots })
+    }
+
+    fn contact<'a>(&'a self, known: &'a Route, own: Arc<OwnIdentity>, roots: &'a Roots) -> Contact<'a> {
+        Contact {
             route: self.route.as_deref().unwrap_or(known),
-            pin: identity.pin(),
+            roots,
             own: Some(own),
             clock: Arc::clone(&self.clock),
             stages: &Uninterrupted,
-        })
+        }
     }
+}
+
+/// What one question is asked with.
+struct Asking {
+    /// Where the certificate came from.
+    known: Route,
+    own: Arc<OwnIdentity>,
+    roots: Roots,
 }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_api::Problem;
+use countersign_api::{Problem, RootsResponse, paths};
 use countersign_identity::Clock;
-use countersign_verifier::{ClientBuilder, ClientConnector, ConnectError, OwnIdentity};
+use countersign_verifier::{ClientBuilder, ClientConnector, ConnectError, OwnIdentity, Refusal};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER};
@@ -21,8 +21,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::endpoint::Endpoint;
 use crate::error::{AgentError, ErrorKind};
-use crate::identity::Pin;
 use crate::refusal;
+use crate::roots::Roots;
 use crate::route::Route;
 use crate::stages::{Stage, Stages};
 
@@ -38,7 +38,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Whom to ask, and as whom.
 pub(crate) struct Contact<'a> {
     pub(crate) route: &'a Route,
-    pub(crate) pin: &'a Pin,
+    pub(crate) roots: &'a Roots,
     pub(crate) own: Option<Arc<OwnIdentity>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stages: &'a dyn Stages,
@@ -92,6 +92,21 @@ impl Contact<'_> {
         self.ask(&Question { method: Method::GET, path, kind: JSON, body: Vec::new(), limit }).await
     }
 
+    /// Catches up with the CA's roots, where an answer brought others than are known. What is asked for is judged by the
+    /// signatures of roots; without it, the roots known before count.
+    pub(crate) async fn follow_roots(&self, bundle: &str) {
+        if !self.roots.differ_from(bundle) {
+            return;
+        }
+        let told = self.get::<RootsResponse>(paths::ROOTS, Duration::ZERO).await;
+        if let Err(error) = told.and_then(|told| self.roots.walk(&told.body)) {
+            tracing::warn!(
+                hint = error.hint_of_agent(),
+                "the CA names other roots than are known here, which stay: {error}"
+            );
+        }
+    }
+
     /// Asks at the address that answered last, then at the others. A refusal is an answer; being away or busy is not.
     async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<Answer<A>, AgentError> {
         let mut away = None;
@@ -129,35 +144,90 @@ impl Exchange<'_> {
         self.contact.stages.reached(Stage::BeforeRequest)?;
         let (status, retry_after, body) = self.send(stream, question).await?;
         self.contact.stages.reached(Stage::AfterAnswer)?;
+        self.read(status, retry_after, &body)
+    }
+
+    /// What an answer says.
+    fn read<A: DeserializeOwned>(
+        &self,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        body: &[u8],
+    ) -> Result<A, AgentError> {
         if status.is_success() {
             // An answer without content is read as `null`.
-            let body = if body.is_empty() { b"null".as_slice() } else { &body };
+            let body = if body.is_empty() { b"null".as_slice() } else { body };
             return serde_json::from_slice(body).map_err(|error| {
                 AgentError::refused(format!("the answer of {} is not understood: {error}", self.endpoint))
                     .with_hint("is this program older than the CA?")
             });
         }
-        match serde_json::from_slice::<Problem>(&body) {
+        match serde_json::from_slice::<Problem>(body) {
             Ok(problem) => Err(refusal::of_problem(&problem, status, retry_after, self.contact.clock.now())),
-            Err(_) => Err(match serde_json::from_slice::<refusal::OAuthError>(&body) {
+            Err(_) => Err(match serde_json::from_slice::<refusal::OAuthError>(body) {
                 Ok(error) => refusal::of_oauth(&error, status, retry_after),
                 Err(_) => refusal::of_status(status, retry_after, self.endpoint),
             }),
         }
     }
 
+    /// A connection to the CA, known by a root that this machine believes. A machine that was enrolled before its CA
+    /// changed roots finds the way to the new ones first; one that is enrolling has a fresh pin, and believes nothing else.
     async fn connect(&self) -> Result<TlsStream<TcpStream>, AgentError> {
-        let connector = self.connector()?;
+        let (contact, endpoint) = (self.contact, self.endpoint);
+        let connect = || self.handshake(contact.roots.fingerprints(), contact.own.clone());
+        let refusal = match connect().await? {
+            Ok(stream) => return Ok(stream),
+            Err(refusal) => refusal,
+        };
+        let said = |refusal: &Refusal| {
+            refusal::of_server(refusal, contact.roots.pin(), endpoint, contact.clock.now())
+        };
+        match &refusal {
+            Refusal::NotPinned { found: Some(root), .. } if contact.own.is_some() => {
+                if let Err(error) = self.catch_up(*root).await {
+                    let message = format!("{}; {error}", said(&refusal));
+                    return Err(AgentError::refused(message).with_hint(
+                        "no certificate was shown there and nothing asked for but the roots documents; check the URL, and compare the root fingerprint with what `countersign bundle show` prints at the CA",
+                    ));
+                }
+            }
+            _ => return Err(said(&refusal)),
+        }
+        connect().await?.map_err(|refusal| said(&refusal))
+    }
+
+    /// Asks a server under an unknown root for the roots documents, and for nothing else: as nobody, and believing nothing
+    /// but what known roots have signed. Once they lead to that root it is known.
+    async fn catch_up(&self, root: [u8; 32]) -> Result<(), AgentError> {
+        let refused = |refusal| AgentError::refused(format!("it does not show the way either: {refusal}"));
+        let stream = self.handshake(vec![root], None).await?.map_err(refused)?;
+        let body = Vec::new();
+        let question =
+            Question { method: Method::GET, path: paths::ROOTS, kind: JSON, body, limit: WHOLE_LIMIT };
+        let (status, wait, body) = self.send(stream, &question).await?;
+        self.contact.roots.walk(&self.read::<RootsResponse>(status, wait, &body)?)?;
+        if self.contact.roots.fingerprints().contains(&root) {
+            return Ok(());
+        }
+        Err(AgentError::refused("its roots documents do not lead to the root it shows"))
+    }
+
+    /// Connects to a CA under one of these roots; inside, why the server is not that.
+    async fn handshake(
+        &self,
+        roots: Vec<[u8; 32]>,
+        own: Option<Arc<OwnIdentity>>,
+    ) -> Result<Result<TlsStream<TcpStream>, Refusal>, AgentError> {
+        let connector = self.connector(&roots, own)?;
         let deadline = Instant::now() + CONNECT_LIMIT;
         let tcp = self.reach(deadline).await?;
         // One small request and one answer: waiting to fill packets only adds delay. Not being able to set it is no
         // reason to give up.
         let _ = tcp.set_nodelay(true);
         match timeout_at(deadline, connector.connect(tcp)).await {
-            Ok(Ok((stream, _))) => Ok(stream),
-            Ok(Err(ConnectError::Refused(refusal))) => {
-                Err(refusal::of_server(&refusal, self.contact.pin, self.endpoint, self.contact.clock.now()))
-            }
+            Ok(Ok((stream, _))) => Ok(Ok(stream)),
+            Ok(Err(ConnectError::Refused(refusal))) => Ok(Err(refusal)),
             // What arrived is not TLS 1.3 as we speak it; a broken connection is another kind of error.
             Ok(Err(ConnectError::Handshake(error))) if error.kind() == io::ErrorKind::InvalidData => Err(
                 AgentError::refused(format!("{} does not speak TLS as a CA does: {error}", self.endpoint))
@@ -172,15 +242,20 @@ impl Exchange<'_> {
         }
     }
 
-    fn connector(&self) -> Result<ClientConnector, AgentError> {
-        let Pin { trust_domain, root_sha256 } = self.contact.pin.clone();
-        let mut settings = ClientBuilder::pinned_ca(trust_domain, root_sha256)
+    fn connector(
+        &self,
+        roots: &[[u8; 32]],
+        own: Option<Arc<OwnIdentity>>,
+    ) -> Result<ClientConnector, AgentError> {
+        let trust_domain = self.contact.roots.pin().trust_domain.clone();
+        let settings = ClientBuilder::pinned_roots(trust_domain, roots)
             .map_err(|error| AgentError::refused(format!("the trust domain names no CA: {error}")))?
             .clock(Arc::clone(&self.contact.clock))
             .alpn(&["http/1.1"]);
-        if let Some(own) = &self.contact.own {
-            settings = settings.identity(Arc::clone(own));
-        }
+        let settings = match own {
+            Some(own) => settings.identity(own),
+            None => settings,
+        };
         settings.build().map_err(|error| AgentError::failed(format!("cannot set up TLS: {error}")))
     }
 

@@ -6,6 +6,7 @@
 //! D/generations/7-4f2a…/                svid.pem svid.key bundle.pem svid-combined.pem meta.json
 //! D/pending-renew-4f2a….key             the key of an issuance under way, on disk before the CA hears of it
 //! D/workloads/6c1f…/                    a workload's identity, laid out like this directory
+//! D/roots.json                          the roots documents walked so far
 //! D/status.json  D/.lock
 //! ```
 
@@ -144,6 +145,11 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir.path
+    }
+
     /// Puts the link `current` back where it is missing: the newest whole generation counts as published.
     pub(crate) fn relink(&self) -> Result<(), AgentError> {
         let Some(found) = self.dir.unlinked()? else { return Ok(()) };

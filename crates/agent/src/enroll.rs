@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use countersign_api::{EnrollRequest, Invitation, paths};
+use countersign_api::{CertificateResponse, EnrollRequest, Invitation, paths};
 use countersign_identity::Clock;
 use countersign_verifier::SystemClock;
 
@@ -16,6 +16,7 @@ use crate::error::AgentError;
 use crate::identity::{self, Identity, Pin};
 use crate::outputs::Outputs;
 use crate::pending::Purpose;
+use crate::roots::Roots;
 use crate::route::Route;
 use crate::stages::{Stage, Stages, Uninterrupted};
 
@@ -173,10 +174,13 @@ async fn redeem(
     let key = held.pending_key(&purpose)?;
     stages.reached(Stage::PendingKeyDurable)?;
     let route = Route::new([url.clone()]);
-    let contact = Contact { route: &route, pin, own: None, clock: Arc::clone(&options.clock), stages };
+    let roots = Roots::held(held.path(), pin)?;
+    let contact =
+        Contact { route: &route, roots: &roots, own: None, clock: Arc::clone(&options.clock), stages };
     let request = EnrollRequest { invitation: options.invitation.to_string(), csr: key.csr()? };
-    let answer = contact.post(paths::ENROLL, &request).await?;
-    let accepted = Accepted::judge(&answer.body, &key, pin, &options.clock)?;
+    let answer = contact.post::<_, CertificateResponse>(paths::ENROLL, &request).await?;
+    contact.follow_roots(&answer.body.bundle).await;
+    let accepted = Accepted::judge(&answer.body, &key, &roots, &options.clock)?;
     if let Some(standing) = standing {
         accepted.replaces(standing)?;
     }

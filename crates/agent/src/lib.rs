@@ -60,6 +60,7 @@ mod proof;
 mod refusal;
 mod reload;
 mod renew;
+mod roots;
 mod route;
 pub mod run;
 pub mod schedule;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_api::{ProblemCode, RenewRequest, paths};
+use countersign_api::{CertificateResponse, ProblemCode, RenewRequest, paths};
 use countersign_identity::Clock;
 use countersign_verifier::SystemClock;
 
@@ -16,6 +16,7 @@ use crate::generation::Publication;
 use crate::identity::{self, Identity};
 use crate::outputs::Outputs;
 use crate::pending::Purpose;
+use crate::roots::Roots;
 use crate::route::Route;
 use crate::stages::{Stage, Stages, Uninterrupted};
 
@@ -131,9 +132,10 @@ async fn next(
         AgentError::failed(format!("the identity cannot be used: {error}")).with_hint(identity::ANEW)
     })?;
     let clock = Arc::clone(&options.clock);
-    let contact = Contact { route, pin: before.pin(), own: Some(own), clock, stages };
+    let roots = Roots::held(held.path(), before.pin())?;
+    let contact = Contact { route, roots: &roots, own: Some(own), clock, stages };
     // A request to recover has the same form.
-    let answer = contact.post(path, &RenewRequest { csr: key.csr()? }).await;
+    let answer = contact.post::<_, CertificateResponse>(path, &RenewRequest { csr: key.csr()? }).await;
     let answer = match answer {
         Err(error) if error.code() == Some(ProblemCode::KeyInUse) => {
             // This key will never be certified; the next attempt makes another.
@@ -142,7 +144,8 @@ async fn next(
         }
         other => other?,
     };
-    let accepted = Accepted::judge(&answer.body, &key, before.pin(), &options.clock)?.continues(before)?;
+    contact.follow_roots(&answer.body.bundle).await;
+    let accepted = Accepted::judge(&answer.body, &key, &roots, &options.clock)?.continues(before)?;
     let publication = accepted.publication(&key, before.pin(), &answer.endpoint, before.redeemed.clone())?;
     held.publish(&Publication { outputs: options.outputs.clone(), ..publication }, &purpose, stages)
 }

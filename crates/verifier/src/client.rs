@@ -117,8 +117,20 @@ impl ClientBuilder {
         trust_domain: TrustDomain,
         root_sha256: [u8; 32],
     ) -> Result<ClientSettings, SpiffeIdError> {
+        Self::pinned_roots(trust_domain, &[root_sha256])
+    }
+
+    /// The same where the trust domain has several roots, as [`WalkedRoots`](crate::WalkedRoots) finds them: the server
+    /// must show one of them.
+    ///
+    /// # Errors
+    /// As [`pinned_ca`](Self::pinned_ca).
+    pub fn pinned_roots(
+        trust_domain: TrustDomain,
+        roots_sha256: &[[u8; 32]],
+    ) -> Result<ClientSettings, SpiffeIdError> {
         let rule = PeerRule::one_of([trust_domain.with_path("/countersign/ca")?]);
-        Ok(ClientSettings::new(Expected::Pinned(Pin::new(trust_domain, root_sha256), rule)))
+        Ok(ClientSettings::new(Expected::Pinned(Pin::new(trust_domain, roots_sha256), rule)))
     }
 }
 

@@ -147,7 +147,7 @@ pub use serve::{Admission, Arrival, Limits, Wire, axum_serve, axum_serve_gated, 
 pub use server::{AcceptError, HANDSHAKE_TIMEOUT, ServerAcceptor, ServerBuilder, ServerSettings};
 pub use snapshot::{
     IssuerFault, Judged, PartRef, Parts, RootsFault, SignerFault, Snapshot, SnapshotFault, SnapshotFile,
-    Trusted,
+    Trusted, WalkedRoots,
 };
 #[cfg(feature = "http")]
 pub use source::{

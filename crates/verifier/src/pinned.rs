@@ -10,19 +10,19 @@ use crate::refusal::{ChainFault, Refusal};
 use crate::svid::{SvidVerifier, Usage};
 use crate::trust::{TrustError, TrustStore};
 
-/// A root known by its fingerprint, and the trust domain it is believed for.
+/// Roots known by their fingerprints, and the trust domain they are believed for.
 #[derive(Clone, Debug)]
 pub(crate) struct Pin {
     trust_domain: TrustDomain,
-    root: [u8; 32],
+    roots: Vec<[u8; 32]>,
 }
 
 impl Pin {
-    pub(crate) const fn new(trust_domain: TrustDomain, root: [u8; 32]) -> Self {
-        Self { trust_domain, root }
+    pub(crate) fn new(trust_domain: TrustDomain, roots: &[[u8; 32]]) -> Self {
+        Self { trust_domain, roots: roots.to_vec() }
     }
 
-    /// Finds the pinned root in the chain and judges the chain by a bundle of that root alone.
+    /// Finds a pinned root in the chain and judges the chain by a bundle of that root alone.
     pub(crate) fn verify(
         &self,
         base: &SvidVerifier,
@@ -30,12 +30,12 @@ impl Pin {
     ) -> Result<VerifiedPeer, Refusal> {
         // The pin fixes every bit of the root, so its own signature proves nothing more; that it may sign at all, and
         // is in its time, is judged like any root's.
-        let pinned = |der: &&CertificateDer<'_>| <[u8; 32]>::from(Sha256::digest(der)) == self.root;
+        let pinned = |der: &&CertificateDer<'_>| self.roots.contains(&fingerprint(der));
         let above = chain.get(1..).unwrap_or_default();
-        let root = above
-            .iter()
-            .find(pinned)
-            .ok_or_else(|| Refusal::NotPinned { expected: hex::encode(&self.root) })?;
+        let root = above.iter().find(pinned).ok_or_else(|| {
+            let expected: Vec<_> = self.roots.iter().map(|root| hex::encode(root)).collect();
+            Refusal::NotPinned { expected: expected.join(", "), found: above.last().map(fingerprint) }
+        })?;
         let bundle = TrustBundle::new(self.trust_domain.clone(), vec![root.to_vec()]);
         let trust = TrustStore::new([bundle]).map_err(|fault| self.not_a_root(fault))?;
         base.believing(Arc::new(trust)).verify(chain, Usage::Server)
@@ -50,4 +50,8 @@ impl Pin {
             TrustError::Twice { trust_domain } => Refusal::UnknownTrustDomain { trust_domain },
         }
     }
+}
+
+fn fingerprint(der: &CertificateDer<'_>) -> [u8; 32] {
+    Sha256::digest(der).into()
 }

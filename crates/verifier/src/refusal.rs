@@ -116,8 +116,10 @@ pub enum Refusal {
         "the server did not show the pinned root certificate (SHA-256 {expected}): it is another certificate authority, or somebody in between"
     )]
     NotPinned {
-        /// The pin, in hex.
+        /// The pin, in hex; several one after the other.
         expected: String,
+        /// SHA-256 of the last certificate it showed above its own, which should be a root; none if there was none.
+        found: Option<[u8; 32]>,
     },
 }
 

@@ -58,6 +58,9 @@ pub(super) async fn follow(custody: Arc<Custody>) {
         let wait = match custody.machine.get::<Bundle>(paths::BUNDLE, Duration::ZERO).await {
             Ok(answer) => {
                 pause.reset();
+                if custody.machine.roots().is_ok_and(|roots| answer.body.spiffe_sequence > roots.version()) {
+                    custody.follow_roots().await;
+                }
                 let (hint, authorities) =
                     (answer.body.spiffe_refresh_hint, Authorities::of_bundle(&answer.body));
                 custody.view.send_if_modified(|view| {

@@ -114,7 +114,12 @@ async fn issue(custody: &Custody, dir: &Dir, id: &SpiffeId) -> Result<Identity, 
         }
         other => other?,
     };
-    let accepted = Accepted::judge(&answer.body, &key, machine.pin(), custody.machine.clock())?.names(id)?;
+    let roots = custody.machine.roots()?;
+    if roots.differ_from(&answer.body.bundle) {
+        custody.follow_roots().await;
+    }
+    let accepted =
+        Accepted::judge(&answer.body, &key, &custody.machine.roots()?, custody.machine.clock())?.names(id)?;
     let publication = accepted.publication(&key, machine.pin(), &answer.endpoint, None)?;
     let identity = held.publish(&publication, &purpose, &Uninterrupted)?;
     take(custody, Svid::read(&identity)?);

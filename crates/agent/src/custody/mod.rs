@@ -83,7 +83,8 @@ impl Custody {
     pub(crate) fn machine_is(&self, identity: &Identity) -> Result<(), AgentError> {
         let svid = Arc::new(Svid::read(identity)?);
         let id = identity.spiffe_id().clone();
-        let roots = Svid::roots(identity)?;
+        let known = self.machine.roots()?.certificates();
+        let roots = known.map_or_else(|| Svid::roots(identity), Ok)?;
         self.view.send_modify(|view| {
             view.own = self.own.iter().map(|selectors| Entitlement::of_machine(&id, selectors)).collect();
             view.trust_domain = Some(id.trust_domain());
@@ -93,6 +94,23 @@ impl Custody {
             view.svids.insert(id, svid);
         });
         Ok(())
+    }
+
+    /// Catches up with the CA's roots: processes hear of new ones before the first certificate under them.
+    pub(crate) async fn follow_roots(&self) {
+        match self.machine.walk_roots().await {
+            Ok(roots) => drop(self.view.send_if_modified(|view| match roots.certificates() {
+                Some(roots) if roots != view.roots => {
+                    view.roots = roots;
+                    true
+                }
+                _ => false,
+            })),
+            Err(error) => tracing::warn!(
+                hint = error.hint_of_agent(),
+                "the CA's roots documents cannot be followed, the roots known before stay: {error}"
+            ),
+        }
     }
 
     /// Renews every workload's identity that is in use.

@@ -65,6 +65,9 @@ pub(crate) struct Ca {
     pub(crate) jwt_key: KeyPair,
     /// What is answered to who asks for the renewal window.
     pub(crate) window: Mutex<Option<RenewalWindow>>,
+    /// The roots documents, oldest first, and the roots of its bundle.
+    pub(crate) documents: Mutex<Vec<serde_json::Value>>,
+    pub(crate) bundled: Mutex<Vec<CertificateDer<'static>>>,
 }
 
 /// The subject of a certificate, known by its public key alone.
@@ -94,6 +97,16 @@ impl Ca {
 
     /// The same, with a server certificate of another life.
     pub(crate) async fn start_for(clock: Arc<dyn Clock>, server_id: &str, life: Duration) -> Arc<Self> {
+        Self::start_after(&[], clock, server_id, life).await
+    }
+
+    /// An authority that has a new root and issuer, and still knows the machines of the ones before.
+    pub(crate) async fn start_after(
+        before: &[&Self],
+        clock: Arc<dyn Clock>,
+        server_id: &str,
+        life: Duration,
+    ) -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ca = Arc::new(Self::new(clock, listener.local_addr().unwrap().port()));
         let key = KeyPair::generate().unwrap();
@@ -102,7 +115,8 @@ impl Ca {
         let own =
             OwnIdentity::new(chain, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())))
                 .unwrap();
-        let bundle = TrustBundle::new(TD.parse().unwrap(), vec![ca.root.to_vec()]);
+        let roots = before.iter().map(|ca| ca.root.to_vec()).chain([ca.root.to_vec()]).collect();
+        let bundle = TrustBundle::new(TD.parse().unwrap(), roots);
         let trust = Arc::new(TrustStore::new([bundle]).unwrap());
         let door = FrontDoor::new(SvidVerifier::new(provider(), trust, Arc::clone(&ca.clock)));
         let acceptor = TlsAcceptor::from(door.config(own).unwrap());
@@ -117,7 +131,7 @@ impl Ca {
         let root = root_params.self_signed(&root_key).unwrap().der().clone();
         let signer = Issuer::from_params(&root_params, &root_key);
         let issuer = issuer_params.signed_by(&issuer_key, &signer).unwrap().der().clone();
-        Self {
+        let ca = Self {
             root,
             root_params,
             root_key,
@@ -136,7 +150,12 @@ impl Ca {
             }),
             jwt_key: KeyPair::generate().unwrap(),
             window: Mutex::default(),
-        }
+            documents: Mutex::default(),
+            bundled: Mutex::default(),
+        };
+        *ca.bundled.lock().unwrap() = vec![ca.root.clone()];
+        *ca.documents.lock().unwrap() = vec![ca.roots_document(1, &[&ca], None, &[&ca])];
+        ca
     }
 
     pub(crate) fn url(&self) -> String {
@@ -174,8 +193,27 @@ impl Ca {
         *self.behaviour.lock().unwrap() = None;
     }
 
+    /// What it was asked, roots documents excepted.
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().unwrap().iter().filter(|asked| asked.path != "/v1/roots").cloned().collect()
+    }
+
+    /// Who asked for roots documents, each with the certificate shown.
+    pub(crate) fn asked_for_roots(&self) -> Vec<Option<String>> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|asked| asked.path == "/v1/roots").map(|asked| asked.presented.clone()).collect()
+    }
+
+    pub(crate) const fn root_key(&self) -> &KeyPair {
+        &self.root_key
+    }
+
+    pub(crate) const fn issuer_key(&self) -> &KeyPair {
+        &self.issuer_key
+    }
+
+    pub(crate) const fn issuer(&self) -> &CertificateDer<'static> {
+        &self.issuer
     }
 
     /// The number of certificates issued to machines.
@@ -220,7 +258,7 @@ impl Ca {
         CertificateResponse {
             machine: "m-00112233aabbccdd".into(),
             chain: pem(&leaf) + &pem(&self.issuer),
-            bundle: pem(&self.root),
+            bundle: self.bundled.lock().unwrap().iter().map(pem).collect(),
             not_after: end.to_string(),
             renew_after: (now + LIFE / 3).to_string(),
             renew_before: (now + LIFE / 2).to_string(),
@@ -237,6 +275,9 @@ impl Ca {
     fn honest(&self, asked: &Asked) -> Answer {
         if asked.path == "/v1/bundle" {
             return self.bundle();
+        }
+        if asked.path == "/v1/roots" {
+            return (200, serde_json::json!({ "documents": *self.documents.lock().unwrap() }).to_string());
         }
         if asked.path != "/v1/enroll" && asked.presented.is_none() {
             return problem(401, ProblemCode::CertificateRequired);

@@ -17,6 +17,7 @@ mod peers;
 mod program;
 mod proxies;
 mod renewal;
+mod roots;
 mod schedule;
 mod serving;
 mod socket;

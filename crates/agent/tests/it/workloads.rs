@@ -88,13 +88,17 @@ impl Ca {
         let x509 =
             BundleKey { x5c: Some(vec![STANDARD.encode(self.root())]), ..key("x509-svid", &root_point) };
         let jwt = BundleKey { kid: Some(KID.into()), ..key("jwt-svid", point) };
-        let bundle = Bundle { keys: vec![x509, jwt], spiffe_sequence: 1, spiffe_refresh_hint: 300 };
+        let bundle = Bundle {
+            keys: vec![x509, jwt],
+            spiffe_sequence: u64::try_from(self.documents.lock().unwrap().len()).unwrap(),
+            spiffe_refresh_hint: 300,
+        };
         (200, serde_json::to_string(&bundle).unwrap())
     }
 }
 
 /// An ECDSA signature as JWS has it, from the DER that rcgen gives.
-fn raw(der: &[u8]) -> Vec<u8> {
+pub(crate) fn raw(der: &[u8]) -> Vec<u8> {
     let (first, rest) = (usize::from(der[3]), &der[4..]);
     let (r, s) = (&rest[..first], &rest[first + 2..]);
     let padded = |number: &[u8]| {

@@ -8,6 +8,7 @@ mod revoked;
 mod roots;
 mod signer;
 mod trusted;
+mod walked;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +32,7 @@ pub use fault::{IssuerFault, RootsFault, SignerFault, SnapshotFault};
 pub use file::SnapshotFile;
 pub use manifest::PartRef;
 pub use trusted::Trusted;
+pub use walked::WalkedRoots;
 
 /// Octets of parts by their SHA-256.
 pub type Parts = BTreeMap<[u8; 32], Vec<u8>>;

@@ -78,6 +78,19 @@ impl KnownRoots {
         Self { roots: bundle.roots().to_vec(), walked: None }
     }
 
+    /// The roots that these documents lead to from one root, known by its SHA-256: one of them shows it.
+    pub(super) fn pinned(
+        root_sha256: [u8; 32],
+        documents: &[General],
+        walker: Walker<'_>,
+    ) -> Result<Self, RootsFault> {
+        let read = read(documents, walker.trust_domain)?;
+        let mut roots = read.into_iter().flat_map(|document| document.roots);
+        let root = roots.find(|root| <[u8; 32]>::from(Sha256::digest(root)) == root_sha256);
+        let pinned = Self { roots: vec![root.ok_or(RootsFault::Unanchored)?], walked: None };
+        pinned.walk(documents, walker)
+    }
+
     pub(crate) fn ders(&self) -> &[Vec<u8>] {
         &self.roots
     }
