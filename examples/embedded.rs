@@ -90,6 +90,7 @@ impl Embedded {
             until: None,
             owner: None,
             machines: Machines::One,
+            token_keys: Vec::new(),
             tokens: Tokens::Bound,
             shared: false,
             parent: None,

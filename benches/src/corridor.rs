@@ -89,6 +89,7 @@ pub fn registration(id: SpiffeId, created: Timestamp) -> Registration {
         owner: None,
         machines: Machines::One,
         tokens: Tokens::Bound,
+        token_keys: Vec::new(),
         shared: false,
         parent: None,
         selectors: Vec::new(),

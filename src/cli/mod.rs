@@ -37,6 +37,7 @@ mod result_file;
 mod revoke;
 mod serve;
 mod stated;
+mod token_keys;
 mod verdict;
 
 pub(crate) use client::Client;

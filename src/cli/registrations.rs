@@ -18,6 +18,7 @@ use super::{
     import, listing,
     result_file::{Existing, ResultFile},
     stated::StatedRegistration,
+    token_keys::{self, AddKey, RemoveKey},
 };
 
 /// See and change registrations: which identities may have certificates.
@@ -44,7 +45,7 @@ enum RegistrationsCommand {
         #[arg(value_name = "SPIFFE-ID")]
         spiffe_id: SpiffeId,
     },
-    /// Make a registration, or replace one: what is not stated returns to its default.
+    /// Make a registration, or replace one: what is not stated returns to its default, and keys stay.
     ///
     /// A tightened registration ends existing certificates at their next renewal.
     Set(StatedRegistration),
@@ -54,6 +55,10 @@ enum RegistrationsCommand {
         #[arg(value_name = "SPIFFE-ID")]
         spiffe_id: SpiffeId,
     },
+    /// Let the identity prove itself to the authorization server by a key that is in no certificate (`private_key_jwt`).
+    AddKey(AddKey),
+    /// Take such a key away.
+    RemoveKey(RemoveKey),
     /// Take registrations from a file: JSON Lines, as `export` writes them, or one JSON array.
     ///
     /// Registrations that are there with other values are replaced; none is removed. They go in groups of 10,000,
@@ -81,6 +86,8 @@ pub(crate) fn run(args: RegistrationsArgs, out: &Output) -> Result<(), CliError>
         RegistrationsCommand::Show { spiffe_id } => show(&ca, &spiffe_id, out),
         RegistrationsCommand::Set(stated) => set(&ca, stated, out),
         RegistrationsCommand::Remove { spiffe_id } => remove(&ca, &spiffe_id, out),
+        RegistrationsCommand::AddKey(key) => token_keys::add(&ca, key, out),
+        RegistrationsCommand::RemoveKey(key) => token_keys::remove(&ca, &key, out),
         RegistrationsCommand::Import { file, dry_run } => import::run(&ca, &file, dry_run, out),
         RegistrationsCommand::Export { file } => export(&ca, &file, out),
     }
@@ -122,7 +129,8 @@ fn show(ca: &CaArgs, id: &SpiffeId, out: &Output) -> Result<(), CliError> {
 fn set(ca: &CaArgs, stated: StatedRegistration, out: &Output) -> Result<(), CliError> {
     let client = ca.connect()?;
     let before = present(&client, stated.spiffe_id())?;
-    let after = stated.into_registration();
+    let mut after = stated.into_registration();
+    after.token_keys = before.as_ref().map(|one| one.token_keys.clone()).unwrap_or_default();
     client.put(paths::ADMIN_REGISTRATIONS, &after)?;
     if out.is_json() {
         out.json(&after);
@@ -224,6 +232,7 @@ fn fields(registration: &Registration) -> Vec<(&'static str, String)> {
         ("owner", registration.owner.clone()),
         ("machines", Some(registration.machines.clone())),
         ("tokens", (registration.tokens != "bound").then(|| registration.tokens.clone())),
+        ("keys", token_keys::listed(&registration.token_keys)),
         ("shared", registration.shared.then(|| "yes".to_owned())),
         ("parent", registration.parent.clone()),
         ("selectors", many(&registration.selectors)),

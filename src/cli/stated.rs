@@ -111,6 +111,7 @@ impl StatedRegistration {
                 None | Some(Tokens::Bound) => "bound".to_owned(),
                 Some(Tokens::Bearer) => "bearer".to_owned(),
             },
+            token_keys: Vec::new(),
             shared: self.shared,
             parent: self.parent.map(|id| id.to_string()),
             selectors: self.selector,

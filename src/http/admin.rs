@@ -63,10 +63,12 @@ pub(super) async fn registrations(
 ) -> Answer<Page<Registration>> {
     if let Some(id) = query.registration()? {
         let one = ca.registration(&id)?.ok_or_else(|| unregistered(&id))?;
-        return Ok(Json(Page { items: vec![wire_form::registration_out(&one)], next: None }));
+        return Ok(Json(Page { items: vec![wire_form::registration_out(&ca, &one)?], next: None }));
     }
     let page = ca.registrations(query.cursor()?.as_ref(), query.limit())?;
-    Ok(Json(wire_form::page(page, wire_form::registration_out)))
+    let items = page.items.iter().map(|one| wire_form::registration_out(&ca, one));
+    let next = page.next.map(|cursor| cursor.to_string());
+    Ok(Json(Page { items: items.collect::<Result<_, _>>()?, next }))
 }
 
 /// `PUT /v1/admin/registrations`

@@ -213,6 +213,7 @@ impl From<Refused> for Failure {
             Refused::Reload(why) => Self::new(C::ReloadRefused, why),
             Refused::Issuer(why) => Self::new(C::IssuerRefused, why),
             Refused::OwnGrants { .. } | Refused::NotAllowed { .. } => Self::new(C::PermissionDenied, refused),
+            Refused::TokenKey { .. } => Self::new(C::RegistrationInvalid, refused),
             Refused::ApiKey(why) => Self::new(C::ApiKeyRefused, why),
             Refused::Policy(why) => Self::new(C::PolicyInvalid, why),
             Refused::Lint(_) | Refused::Signer(_) | Refused::File(_) => internal(refused),

@@ -2,7 +2,7 @@
 
 use countersign_api::admin;
 use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
-use countersign_issuance::Registration;
+use countersign_issuance::{Registration, TokenKey};
 use countersign_store::{
     ApiKeyFilter, Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing, Machine, MachineFilter,
     MachineStatus, Order, PermissionUse, StoredEvent, Target, Whom,
@@ -148,6 +148,7 @@ pub(super) fn registration(wire: &admin::Registration, now: Timestamp) -> Result
         owner: wire.owner.clone(),
         machines: value("machines", &wire.machines, "\"one\" or \"many\"")?,
         tokens: value("tokens", &wire.tokens, "\"bound\" or \"bearer\"")?,
+        token_keys: wire.token_keys.iter().map(token_key).collect::<Result<_, _>>()?,
         shared: wire.shared,
         parent: wire.parent.as_deref().map(|id| explained("parent", id)).transpose()?,
         selectors: wire.selectors.clone(),
@@ -155,9 +156,33 @@ pub(super) fn registration(wire: &admin::Registration, now: Timestamp) -> Result
     })
 }
 
+fn token_key(wire: &admin::TokenKey) -> Result<TokenKey, Failure> {
+    let expected = "one PEM block \"PUBLIC KEY\"";
+    let spki = pem::public_key(&wire.public_key);
+    Ok(TokenKey {
+        id: wire.kid.clone().unwrap_or_default(),
+        spki: spki.ok_or_else(|| parameter("public_key", &wire.public_key, expected))?,
+        until: value("until", &wire.until, "a time such as 2027-01-01T00:00:00Z")?,
+        owner: wire.owner.clone(),
+        // Which of the CA's keys it stands under is for the CA to say.
+        under: KeyHash::from_bytes([0; 32]),
+    })
+}
+
+fn token_key_out(ca: &Ca, one: &TokenKey) -> Result<admin::TokenKey, Failure> {
+    Ok(admin::TokenKey {
+        kid: Some(one.id.clone()),
+        public_key: pem::encode("PUBLIC KEY", &one.spki),
+        until: one.until.to_string(),
+        owner: one.owner.clone(),
+        status: Some(ca.token_key_status(one)?.to_owned()),
+    })
+}
+
 /// A registration as it goes out.
-pub(super) fn registration_out(one: &Registration) -> admin::Registration {
-    admin::Registration {
+pub(super) fn registration_out(ca: &Ca, one: &Registration) -> Result<admin::Registration, Failure> {
+    let token_keys = one.token_keys.iter().map(|key| token_key_out(ca, key));
+    Ok(admin::Registration {
         spiffe_id: one.id.to_string(),
         profile: one.profile.clone(),
         dns: texts(&one.dns),
@@ -166,11 +191,12 @@ pub(super) fn registration_out(one: &Registration) -> admin::Registration {
         owner: one.owner.clone(),
         machines: one.machines.to_string(),
         tokens: one.tokens.to_string(),
+        token_keys: token_keys.collect::<Result<_, _>>()?,
         shared: one.shared,
         parent: one.parent.as_ref().map(ToString::to_string),
         selectors: one.selectors.clone(),
         created: Some(one.created.to_string()),
-    }
+    })
 }
 
 /// A machine as it goes out.

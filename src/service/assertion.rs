@@ -154,21 +154,39 @@ impl Ca {
         shown: &Shown<'_>,
         spki: &[u8],
     ) -> Result<Client, Ungranted> {
-        let refused = |why: &str| Ungranted::Client(format!("the assertion: {why}"));
-        let (now, claims) = (self.now(), &assertion.claims);
-        if shown.spiffe_id.as_str() != claims.sub || claims.iss.as_deref() != Some(&*claims.sub) {
-            return Err(refused("iss and sub are not the SPIFFE ID of its certificate"));
-        }
-        let id = claims.jti.as_deref().filter(|id| (1..=256).contains(&id.len()));
-        let id = id.ok_or_else(|| refused("jti is missing, or longer than 256 octets"))?;
-        let expires = self.timely(claims, now)?;
-        let key = coordinates(spki).ok_or_else(|| refused("its certificate has no P-256 key"))?;
-        if !verifies(self.algorithms(), key, assertion.signed.as_bytes(), &assertion.signature) {
-            return Err(refused("the signature is not of its certificate's key"));
-        }
+        self.judge_assertion(assertion, shown.spiffe_id, spki)?;
         let holder = self.holder_of(shown).await?;
-        self.replays.first_time(&claims.sub, id, expires, now)?;
+        self.use_up(assertion)?;
         Ok(Client { id: shown.spiffe_id.clone(), proof: Proof::Assertion(holder) })
+    }
+
+    /// Whether the assertion is of `id`, for us, of now, and signed by the key `spki`.
+    pub(super) fn judge_assertion(
+        &self,
+        assertion: &Assertion,
+        id: &SpiffeId,
+        spki: &[u8],
+    ) -> Result<(), Ungranted> {
+        let refused = |why: &str| Ungranted::Client(format!("the assertion: {why}"));
+        let claims = &assertion.claims;
+        if id.as_str() != claims.sub || claims.iss.as_deref() != Some(&*claims.sub) {
+            return Err(refused("iss and sub are not the SPIFFE ID of its key"));
+        }
+        self.timely(claims, self.now())?;
+        let key = coordinates(spki).ok_or_else(|| refused("its key is not P-256"))?;
+        if !verifies(self.algorithms(), key, assertion.signed.as_bytes(), &assertion.signature) {
+            return Err(refused("the signature is not of its key"));
+        }
+        Ok(())
+    }
+
+    /// Remembers that an assertion was used, the last step before it is believed.
+    pub(super) fn use_up(&self, assertion: &Assertion) -> Result<(), Ungranted> {
+        let (now, claims) = (self.now(), &assertion.claims);
+        let id = claims.jti.as_deref().filter(|id| (1..=256).contains(&id.len())).ok_or_else(|| {
+            Ungranted::Client("the assertion: jti is missing, or longer than 256 octets".to_owned())
+        })?;
+        self.replays.first_time(&claims.sub, id, self.timely(claims, now)?, now)
     }
 
     /// When the assertion ends, if it is for us, of now, and short.

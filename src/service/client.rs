@@ -44,6 +44,13 @@ pub(super) enum Proof {
     Certificate(Holder),
     /// By a signature with the key of its certificate (RFC 7523 §2.2).
     Assertion(Holder),
+    /// By a signature with a key that an operator registered; perhaps beside a certificate of the same identity.
+    RegisteredKey {
+        /// When the key ends.
+        until: Timestamp,
+        /// What its tokens can be bound to.
+        holder: Option<Holder>,
+    },
     /// By a JWT-SVID of ours, which names an identity: if one machine alone has it, its certificate is known.
     JwtSvid(Option<Basis>),
     /// By an API key (RFC 6749 §2.3.1); perhaps beside a certificate of the same identity.
@@ -74,6 +81,7 @@ impl Client {
         match self.proof {
             Proof::Certificate(_) => "certificate",
             Proof::Assertion(_) => "private_key_jwt",
+            Proof::RegisteredKey { .. } => "registered_key",
             Proof::JwtSvid(_) => "jwt_svid",
             Proof::ApiKey { .. } => "api_key",
         }
@@ -84,7 +92,7 @@ impl Client {
         match &self.proof {
             Proof::Certificate(holder) | Proof::Assertion(holder) => Some(holder),
             Proof::JwtSvid(_) => None,
-            Proof::ApiKey { holder, .. } => holder.as_ref(),
+            Proof::RegisteredKey { holder, .. } | Proof::ApiKey { holder, .. } => holder.as_ref(),
         }
     }
 
@@ -92,9 +100,18 @@ impl Client {
     pub(super) fn basis(&self) -> Option<Basis> {
         match &self.proof {
             Proof::JwtSvid(basis) => *basis,
-            Proof::Certificate(_) | Proof::Assertion(_) | Proof::ApiKey { .. } => self
+            _ => self
                 .holder()
                 .map(|&Holder { serial, lineage, not_after, .. }| Basis { serial, lineage, not_after }),
+        }
+    }
+
+    /// When what it proved itself with ends, besides a certificate.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        match &self.proof {
+            Proof::RegisteredKey { until, .. } => Some(*until),
+            Proof::ApiKey { key, .. } => Some(key.expires),
+            Proof::Certificate(_) | Proof::Assertion(_) | Proof::JwtSvid(_) => None,
         }
     }
 
@@ -102,7 +119,7 @@ impl Client {
     pub(super) fn api_key(&self) -> Option<&ApiKeyRecord> {
         match &self.proof {
             Proof::ApiKey { key, .. } => Some(key),
-            Proof::Certificate(_) | Proof::Assertion(_) | Proof::JwtSvid(_) => None,
+            Proof::Certificate(_) | Proof::Assertion(_) | Proof::RegisteredKey { .. } | Proof::JwtSvid(_) => None,
         }
     }
 }

@@ -67,11 +67,12 @@ impl Ca {
             });
         }
         let now = self.now();
-        let registration = match self.book().registration(&wish.registration.id)? {
+        let before = self.book().registration(&wish.registration.id)?;
+        let registration = match before.clone() {
             Some(existing) => follow(existing, &wish),
-            None => Registration { created: now, ..wish.registration },
+            None => self.with_settled_keys(Registration { created: now, ..wish.registration }, None),
         };
-        self.check_registration(&registration)?;
+        self.check_registration(&registration, before.as_ref())?;
         let secret: [u8; 32] = self.entropy().octets();
         let expires = now + wish.ttl;
         let invitation =

@@ -48,6 +48,7 @@ mod server_certificate;
 mod snapshot;
 mod start_error;
 mod status;
+mod token_keys;
 mod token_ring;
 mod tokens;
 mod trust;

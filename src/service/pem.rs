@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, pem::PemObject as _};
+use rustls_pki_types::{
+    CertificateDer, CertificateSigningRequestDer, SubjectPublicKeyInfoDer, pem::PemObject as _,
+};
 
 /// Why a PEM text was refused.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,16 @@ pub fn request(text: &str) -> Option<Vec<u8>> {
     let text = text.replace("NEW CERTIFICATE REQUEST", "CERTIFICATE REQUEST");
     let mut requests = CertificateSigningRequestDer::pem_slice_iter(text.as_bytes());
     match (requests.next(), requests.next()) {
+        (Some(Ok(one)), None) => Some(one.to_vec()),
+        _ => None,
+    }
+}
+
+/// The one public key of a PEM text, DER (RFC 7468 §13); of two, none is meant.
+#[must_use]
+pub fn public_key(text: &str) -> Option<Vec<u8>> {
+    let mut keys = SubjectPublicKeyInfoDer::pem_slice_iter(text.as_bytes());
+    match (keys.next(), keys.next()) {
         (Some(Ok(one)), None) => Some(one.to_vec()),
         _ => None,
     }

@@ -94,6 +94,14 @@ pub enum Refused {
     /// No such API key is made.
     #[error("{0}")]
     ApiKey(String),
+    /// A key is not registered.
+    #[error("the key {id:?}: {why}")]
+    TokenKey {
+        /// What it would be called.
+        id: String,
+        /// What speaks against it.
+        why: String,
+    },
     /// The policy text is wrong.
     #[error("{0}")]
     Policy(String),

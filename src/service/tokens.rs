@@ -145,7 +145,7 @@ impl Ca {
             basis.map(|basis| basis.not_after),
             standing.valid_until(),
             registration.until,
-            key.map(|key| key.expires),
+            client.ends(),
         ];
         let end = ends.into_iter().flatten().fold(now + LIFE, Timestamp::min);
         let expires_in = end.since(now);

@@ -15,31 +15,31 @@ use crate::{
     ca::{Ca, id},
     machine::Machine,
     oauth::{ask, house, read, refused, token},
-    wire::{self, Answer},
+    wire::{self, Answer, Papers},
 };
 
-const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(crate) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// A CA that has run long enough to know which assertions were used, and a machine.
-fn settled() -> (Ca, Machine) {
+pub(crate) fn settled() -> (Ca, Machine) {
     let ca = house();
     let machine = Machine::enrolled(&ca, "/payments");
     (ca, machine)
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap()
 }
 
 /// An assertion as it should be.
-struct Assertion {
+pub(crate) struct Assertion {
     header: Value,
     claims: Value,
 }
 
 impl Assertion {
-    fn of(ca: &Ca, machine: &Machine) -> Self {
+    pub(crate) fn of(ca: &Ca, machine: &Machine) -> Self {
         let (now, me) = (now(), id("/payments"));
         let jti: [u8; 8] = std::array::from_fn(|_| rand::random());
         Self {
@@ -51,23 +51,23 @@ impl Assertion {
         }
     }
 
-    fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.header[name] = value.into();
         self
     }
 
-    fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub(crate) fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims[name] = value.into();
         self
     }
 
-    fn without(mut self, name: &str) -> Self {
+    pub(crate) fn without(mut self, name: &str) -> Self {
         self.claims.as_object_mut().unwrap().remove(name);
         self.header.as_object_mut().unwrap().remove(name);
         self
     }
 
-    fn sign(&self, key: &KeyPair) -> String {
+    pub(crate) fn sign(&self, key: &KeyPair) -> String {
         signed(&self.header.to_string(), &self.claims.to_string(), key)
     }
 }
@@ -93,13 +93,19 @@ fn raw(der: &[u8]) -> [u8; 64] {
 
 #[track_caller]
 fn present_as(ca: &Ca, kind: &str, assertion: &str) -> Answer {
+    present_with(ca, None, kind, assertion)
+}
+
+/// Presents an assertion on a connection that shows a certificate besides.
+#[track_caller]
+pub(crate) fn present_with(ca: &Ca, papers: Option<&Papers>, kind: &str, assertion: &str) -> Answer {
     let fields = [("client_assertion_type", kind), ("client_assertion", assertion), ("audience", "ledger")];
-    ask(ca, None, &fields)
+    ask(ca, papers, &fields)
 }
 
 /// Presents an assertion, made anew as long as the CA says that it has only just started.
 #[track_caller]
-fn present(ca: &Ca, make: impl Fn() -> String) -> Answer {
+pub(crate) fn present(ca: &Ca, make: impl Fn() -> String) -> Answer {
     for _ in 0..10 {
         let answer = present_as(ca, JWT_BEARER, &make());
         match answer.header("retry-after") {

@@ -15,12 +15,18 @@ use crate::{
     wire::Connection,
 };
 
-/// A CA with three machines of the agent's making: a client, the service, and somebody else.
+/// A CA with three machines of the agent's making: a client, the service, and somebody else; and with a key of the client's
+/// that is in no certificate.
 fn cast() -> Ca {
     let ca = house();
     for (path, dir) in [("/payments", "client"), ("/ledger", "service"), ("/post", "other")] {
         ca.enroll_agent(path, dir);
     }
+    let key = countersign_testkit::KeyPair::generate().unwrap();
+    std::fs::write(ca.scratch("deploy.key"), key.serialize_pem()).unwrap();
+    std::fs::write(ca.scratch("deploy.pem"), key.public_key_pem()).unwrap();
+    let add = ["registrations", "add-key", &id("/payments"), "deploy.pem", "--id", "deploy"];
+    ca.run(&[&add[..], &["--until", "2100-01-01T00:00:00Z"]].concat()).succeeded();
     ca
 }
 

@@ -36,6 +36,7 @@ mod peers;
 mod program;
 mod protected;
 mod recovery;
+mod registered_keys;
 mod regressions;
 mod renewals;
 mod requests;

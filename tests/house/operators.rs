@@ -48,6 +48,14 @@ fn registration(path: &str) -> Value {
     json!({ "spiffe_id": id(path), "profile": "workload", "machines": "one" })
 }
 
+/// A registration with a key that whoever holds it may buy tokens with.
+fn with_key(path: &str) -> Value {
+    let public_key = countersign_testkit::KeyPair::generate().unwrap().public_key_pem();
+    let mut registration = registration(path);
+    registration["token_keys"] = json!([{ "public_key": public_key, "until": "2100-01-01T00:00:00Z" }]);
+    registration
+}
+
 fn invitation(path: &str) -> Value {
     json!({ "registration": registration(path), "stated": [], "ttl_seconds": 60, "uses": 1 })
 }
@@ -117,6 +125,7 @@ fn nobody_touches_a_privileged_identity_over_mutual_tls() {
         for (method, route, body) in [
             ("POST", "/v1/admin/invitations".to_owned(), invitation(path)),
             ("PUT", "/v1/admin/registrations".to_owned(), registration(path)),
+            ("PUT", "/v1/admin/registrations".to_owned(), with_key(path)),
             (
                 "POST",
                 "/v1/admin/registrations/import".to_owned(),
@@ -130,6 +139,9 @@ fn nobody_touches_a_privileged_identity_over_mutual_tls() {
         }
     }
     assert_eq!(ca.json(&["registrations", "list"]), before);
+    let harmless = with_key("/harmless");
+    assert_eq!(ask(&ca, &operator, "PUT", "/v1/admin/registrations", Some(&harmless)).status, 204);
+    assert_eq!(ca.events("token_key.added")[0]["actor"], id("/operator"));
     // Nor takes it back a suspension, by identity or by machine.
     ca.run(&["machines", "suspend", &auditor.response.machine]).succeeded();
     for target in [id("/auditor/one"), auditor.response.machine.clone()] {

@@ -59,22 +59,22 @@ def with_authlib():
     return token["access_token"]
 
 
-def with_authlib_by_signature():
-    with open(papers(CLIENT)[1], encoding="ascii") as file:
+def with_authlib_by_signature(key_file, kid, **shown):
+    with open(key_file, encoding="ascii") as file:
         key = ECKey.import_key(file.read())
     for _ in range(10):
         now = int(time.time())
         method = PrivateKeyJWT(
             METADATA["token_endpoint"],
             claims={"aud": ISSUER, "iat": now, "exp": now + 60},
-            headers={"kid": f"{leaf(CLIENT).serial_number:x}"},
+            headers={"kid": kid},
             alg="ES256",
         )
         session = OAuth2Session(CLIENT_ID, client_secret=key, token_endpoint_auth_method=method)
         session.verify = BUNDLE
         try:
             token = session.fetch_token(
-                METADATA["token_endpoint"], grant_type="client_credentials", scope="ledger:read"
+                METADATA["token_endpoint"], grant_type="client_credentials", scope="ledger:read", **shown
             )
         except OAuthError as error:
             if "make a new one" not in error.description:
@@ -152,7 +152,14 @@ def call(url, directory, token):
 
 
 def main():
-    tokens = [with_authlib(), with_oauthlib(), with_authlib_by_signature()]
+    serial = f"{leaf(CLIENT).serial_number:x}"
+    tokens = [
+        with_authlib(),
+        with_oauthlib(),
+        with_authlib_by_signature(papers(CLIENT)[1], serial),
+        # A registered key, beside the certificate that the token is bound to.
+        with_authlib_by_signature(os.path.join(CLIENT, os.pardir, "deploy.key"), "deploy", cert=papers(CLIENT)),
+    ]
     url = ledger()
     for token in tokens:
         claims = verified(token)

@@ -29,6 +29,9 @@ pub struct Registration {
     /// `bound` or `bearer`: what its access tokens are worth without its key.
     #[serde(default = "bound", skip_serializing_if = "is_bound")]
     pub tokens: String,
+    /// Keys that may sign its client assertions, beside those of its certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_keys: Vec<TokenKey>,
     /// Whether another identity may hold the same names.
     #[serde(default)]
     pub shared: bool,
@@ -41,6 +44,25 @@ pub struct Registration {
     /// When it was made, RFC 3339; ignored on input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
+}
+
+/// A public key that an identity may prove itself with to the authorization server (RFC 7523 §2.2).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenKey {
+    /// What assertions call it (`kid`); left out: its thumbprint (RFC 7638).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// PEM, `PUBLIC KEY`; P-256.
+    pub public_key: String,
+    /// From when it proves nothing any more, RFC 3339.
+    pub until: String,
+    /// Who holds the private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// `active`, `expired`, `revoked` or `void`; ignored on input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 fn workload() -> String {

@@ -60,8 +60,8 @@
 //! # let registration = Registration {
 //! #     id: "spiffe://prod.example/payments".parse()?,
 //! #     profile: "workload".to_owned(),
-//! #     dns: vec![], ip: vec![], until: None, owner: None, machines: Machines::One, tokens: Tokens::Bound, shared: false, parent: None,
-//! #     selectors: vec![], created: now,
+//! #     dns: vec![], ip: vec![], until: None, owner: None, machines: Machines::One, tokens: Tokens::Bound, token_keys: vec![],
+//! #     shared: false, parent: None, selectors: vec![], created: now,
 //! # };
 //! let profile = Profile::parse("workload", r#"lifetime = "1h""#)?;
 //! let house = House {
@@ -105,6 +105,7 @@ mod sealed;
 mod signature;
 mod signer;
 mod tbs;
+mod token_key;
 
 pub use approval::{Approved, BACKDATE, House, OWN_PROFILE, approve, approve_own};
 pub use csr::{Csr, CsrError, MAX_CSR};
@@ -125,3 +126,4 @@ pub use registration::{
     TokensError,
 };
 pub use signer::{BoxFuture, Signer, SignerError, SigningAlgorithm};
+pub use token_key::{MAX_TOKEN_KEYS, TokenKey, TokenKeyError};

@@ -9,6 +9,7 @@ use countersign_identity::{SpiffeId, Timestamp, TrustDomain};
 use thiserror::Error;
 
 use crate::dns_name::DnsName;
+use crate::token_key::{self, TokenKey, TokenKeyError};
 
 /// All names of one identity together may take so many octets, so that any certificate for it stays below
 /// [`MAX_CERTIFICATE`](crate::MAX_CERTIFICATE) whatever issuer signs it.
@@ -33,6 +34,8 @@ pub struct Registration {
     pub machines: Machines,
     /// Whether its access tokens are worth something only to who has its key.
     pub tokens: Tokens,
+    /// Keys that it may prove itself with to the authorization server, beside those of its certificates.
+    pub token_keys: Vec<TokenKey>,
     /// Whether its DNS names and addresses may be those of other shared registrations.
     pub shared: bool,
     /// The machine that may ask for it on a workload's behalf.
@@ -193,6 +196,9 @@ pub enum RegistrationError {
         /// Its beginning.
         created: Timestamp,
     },
+    /// A key that is not registered.
+    #[error(transparent)]
+    TokenKey(#[from] TokenKeyError),
     /// No profile named.
     #[error("no profile is named")]
     NoProfile,
@@ -239,6 +245,7 @@ impl Registration {
         }
         self.check_dns(reserved)?;
         self.check_ip(reserved)?;
+        token_key::check(&self.token_keys)?;
         self.check_length()
     }
 
@@ -254,6 +261,7 @@ impl Registration {
             ("owner", optional(self.owner.as_ref()), optional(other.owner.as_ref())),
             ("machines", self.machines.to_string(), other.machines.to_string()),
             ("tokens", self.tokens.to_string(), other.tokens.to_string()),
+            ("token_keys", listed(&self.token_keys), listed(&other.token_keys)),
             ("shared", self.shared.to_string(), other.shared.to_string()),
             ("parent", optional(self.parent.as_ref()), optional(other.parent.as_ref())),
             ("selectors", listed(&self.selectors), listed(&other.selectors)),
@@ -336,6 +344,7 @@ mod tests {
             owner: None,
             machines: Machines::One,
             tokens: Tokens::Bound,
+            token_keys: Vec::new(),
             shared: false,
             parent: None,
             selectors: Vec::new(),

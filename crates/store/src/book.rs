@@ -14,7 +14,7 @@ use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
     Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation,
-    Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine, MachineFilter, Met,
+    Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing, Machine, MachineFilter, Met,
     NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored,
     Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError, StoredEvent, Target, TokenId,
     TrustState, Unbooked, Whom, Withdrawn, api_keys, backup, counts, events, expiry, invitations, issuances,
@@ -344,6 +344,10 @@ impl Store for Book {
 
     fn holders(&self, name: &str) -> StoreResult<Vec<SpiffeId>> {
         self.committer.query(|view| registrations::holders(view, name))
+    }
+
+    fn key_standing(&self, key: &KeyHash, now: Timestamp) -> StoreResult<KeyStanding> {
+        self.committer.query(|view| revocation::key_standing(view, key, now))
     }
 
     fn invitation(&self, hash: &[u8; 32]) -> StoreResult<Option<Invitation>> {

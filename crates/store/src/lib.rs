@@ -21,6 +21,7 @@
 //!     owner: Some("payments team".into()),
 //!     machines: Machines::One,
 //!     tokens: Tokens::Bound,
+//!     token_keys: vec![],
 //!     shared: false,
 //!     parent: None,
 //!     selectors: vec![],
@@ -94,7 +95,7 @@ pub use presentation::{Door, Presentation};
 pub use recovery::{Claim, Recovery};
 pub use registrations::Imported;
 pub use restoration::{Met, Restoration, Restored, Unbooked};
-pub use revocation::{Cause, Revocation, Revoked, Target};
+pub use revocation::{Cause, KeyStanding, Revocation, Revoked, Target};
 pub use revoked_list::{Relisted, RevokedSerial};
 pub use standing::{Pending, Standing};
 pub use store::{Store, StoreResult};

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, Validity};
-use countersign_issuance::{Machines, Registration, Tokens};
+use countersign_issuance::{Machines, Registration, TokenKey, Tokens};
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
@@ -257,6 +257,38 @@ pub(crate) struct RegistrationRow {
     created: Timestamp,
     #[n(11)]
     bearer: Option<bool>,
+    #[n(12)]
+    token_keys: Option<Vec<TokenKeyRow>>,
+}
+
+/// A key of a registration as it stands in the book.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct TokenKeyRow {
+    #[n(0)]
+    id: String,
+    #[cbor(n(1), with = "minicbor::bytes")]
+    spki: Vec<u8>,
+    #[cbor(n(2), with = "plain")]
+    until: Timestamp,
+    #[n(3)]
+    owner: Option<String>,
+    #[cbor(n(4), with = "plain")]
+    under: KeyHash,
+}
+
+impl From<&TokenKey> for TokenKeyRow {
+    fn from(key: &TokenKey) -> Self {
+        let TokenKey { id, spki, until, owner, under } = key.clone();
+        Self { id, spki, until, owner, under }
+    }
+}
+
+impl From<TokenKeyRow> for TokenKey {
+    fn from(row: TokenKeyRow) -> Self {
+        let TokenKeyRow { id, spki, until, owner, under } = row;
+        Self { id, spki, until, owner, under }
+    }
 }
 
 impl From<&Registration> for RegistrationRow {
@@ -274,6 +306,7 @@ impl From<&Registration> for RegistrationRow {
             selectors: r.selectors.clone(),
             created: r.created,
             bearer: (r.tokens == Tokens::Bearer).then_some(true),
+            token_keys: (!r.token_keys.is_empty()).then(|| r.token_keys.iter().map(Into::into).collect()),
         }
     }
 }
@@ -292,6 +325,7 @@ impl TryFrom<RegistrationRow> for Registration {
             owner: row.owner,
             machines: if row.many { Machines::Many } else { Machines::One },
             tokens: if row.bearer == Some(true) { Tokens::Bearer } else { Tokens::Bound },
+            token_keys: row.token_keys.into_iter().flatten().map(Into::into).collect(),
             shared: row.shared,
             parent: row.parent,
             selectors: row.selectors,

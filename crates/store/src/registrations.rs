@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_issuance::Registration;
+use countersign_issuance::{Registration, TokenKey};
 
 use crate::cursor::{Cursor, Listing};
 use crate::events::{self, Event};
@@ -77,6 +77,7 @@ pub(crate) fn write(
     let event =
         Event::new(kind, now).actor(actor).text("spiffe_id", &after.id).text("profile", &after.profile);
     events::append(tx, event)?;
+    note_token_keys(tx, before.as_ref(), Some(&after), actor, now)?;
     if before.is_some() {
         return Ok(Written::Changed);
     }
@@ -97,7 +98,37 @@ pub(crate) fn remove(
     tx.remove(keys::registration(id))?;
     workloads::relist(tx, Some(&registration), None)?;
     counts::change(tx, |c| counts::down(&mut c.registrations))?;
-    events::append(tx, Event::new("registration.removed", now).actor(actor).text("spiffe_id", id))
+    events::append(tx, Event::new("registration.removed", now).actor(actor).text("spiffe_id", id))?;
+    note_token_keys(tx, Some(&registration), None, actor, now)
+}
+
+/// Tells of each key of client assertions that came or went. One with another end or owner went and came.
+fn note_token_keys(
+    tx: &mut Transaction<'_>,
+    before: Option<&Registration>,
+    after: Option<&Registration>,
+    actor: &Actor,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let keys = |of: Option<&Registration>| of.map(|one| one.token_keys.clone()).unwrap_or_default();
+    let (old, new) = (keys(before), keys(after));
+    let Some(id) = before.or(after).map(|one| &one.id) else { return Ok(()) };
+    let event = |kind: &'static str, key: &TokenKey| {
+        let event = Event::new(kind, now).actor(actor).text("spiffe_id", id);
+        event.text("kid", &key.id).text("key", key.key_hash())
+    };
+    for key in old.iter().filter(|key| !new.contains(key)) {
+        events::append(tx, event("token_key.removed", key))?;
+    }
+    for key in new.iter().filter(|key| !old.contains(key)) {
+        let added = event("token_key.added", key).text("until", key.until);
+        let added = match &key.owner {
+            Some(owner) => added.text("owner", owner),
+            None => added,
+        };
+        events::append(tx, added)?;
+    }
+    Ok(())
 }
 
 /// Creates or changes all of these, or none if one of them may not stand.

@@ -204,6 +204,29 @@ fn bar_holders(tx: &mut Transaction<'_>, struck: &[Issuance]) -> Result<(), Stor
     Ok(())
 }
 
+/// How a public key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStanding {
+    /// Nothing is known of it, or nothing that lasts.
+    Free,
+    /// It is that of this certificate, which has not ended.
+    Certified(Serial),
+    /// An operator revoked it for good.
+    Revoked,
+}
+
+pub(crate) fn key_standing(
+    rows: &impl Rows,
+    key: &KeyHash,
+    now: Timestamp,
+) -> Result<KeyStanding, StoreError> {
+    if is_key_revoked(rows, key)? {
+        return Ok(KeyStanding::Revoked);
+    }
+    let used = issuances::use_of_key(rows, key, now)?;
+    Ok(used.map_or(KeyStanding::Free, |used| KeyStanding::Certified(used.serial)))
+}
+
 /// Whether an operator has revoked this key.
 pub(crate) fn is_key_revoked(rows: &impl Rows, key: &KeyHash) -> Result<bool, StoreError> {
     let since: Option<i64> = rows.record(&keys::revoked_key(key))?;

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported,
-    Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, Listing, Machine,
+    Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing, Machine,
     MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
     Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError,
     StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn,
@@ -197,6 +197,9 @@ pub trait Store: Ledger {
 
     /// A registration.
     fn registration(&self, id: &SpiffeId) -> StoreResult<Option<Registration>>;
+
+    /// How a public key stands at `now`.
+    fn key_standing(&self, key: &KeyHash, now: Timestamp) -> StoreResult<KeyStanding>;
 
     /// Registrations in the order of their SPIFFE IDs.
     fn registrations(&self, after: Option<&Cursor>, limit: usize) -> StoreResult<Listing<Registration>>;

@@ -102,6 +102,7 @@ impl Authority {
                 owner: None,
                 machines: "one".into(),
                 tokens: "bound".into(),
+                token_keys: Vec::new(),
                 shared: false,
                 parent: None,
                 selectors: Vec::new(),

@@ -1,5 +1,5 @@
-//! Clients that prove themselves by a signature in the form (RFC 7521 §4.2): with the key of their certificate, or by a
-//! JWT-SVID.
+//! Clients that prove themselves by a signature in the form (RFC 7521 §4.2): with the key of their certificate, with one
+//! that an operator registered, or by a JWT-SVID.
 
 use countersign_verifier::{Presented, VerifiedPeer};
 use rustls_pki_types::CertificateDer;
@@ -40,6 +40,9 @@ async fn by_signature(ca: &Ca, visitor: Option<&Visitor>, text: &str) -> Result<
     let assertion = Assertion::read(text)?;
     let mut chain = assertion.chain()?;
     if chain.is_empty() {
+        if let Some(client) = by_registered_key(ca, visitor, &assertion).await? {
+            return Ok(client);
+        }
         let named = assertion.kid().map(|kid| ca.certificate_named(kid)).transpose()?.flatten();
         chain.extend(named);
     }
@@ -52,12 +55,26 @@ async fn by_signature(ca: &Ca, visitor: Option<&Visitor>, text: &str) -> Result<
     ca.client_by_assertion(&assertion, &shown(&peer)?, &spki.unwrap_or_default()).await
 }
 
+/// A certificate on the connection proves nothing here, but may be what the token is bound to.
+async fn by_registered_key(
+    ca: &Ca,
+    visitor: Option<&Visitor>,
+    assertion: &Assertion,
+) -> Result<Option<Client>, Ungranted> {
+    let beside = visitor.and_then(|visitor| match visitor.presented(ca.now()) {
+        Presented::Verified(peer) => Some(peer),
+        Presented::Refused(_) | Presented::None => None,
+    });
+    let beside = beside.as_ref().map(shown).transpose()?;
+    ca.client_by_registered_key(assertion, beside.as_ref()).await
+}
+
 /// The certificate is judged by the door of this connection, as if it had been shown in TLS.
 fn judged(visitor: Option<&Visitor>, chain: Vec<Vec<u8>>) -> Result<VerifiedPeer, Ungranted> {
     let chain: Vec<_> = chain.into_iter().map(CertificateDer::from).collect();
     let none = || {
         Ungranted::Client(
-            "the assertion names no certificate of this CA: x5c, or kid with its serial or lineage"
+            "the assertion names no key: x5c, or kid with the serial or lineage of a certificate of this CA, or the id of a registered key"
                 .to_owned(),
         )
     };

@@ -198,6 +198,7 @@ pub(crate) fn registration() -> Registration {
         owner: Some("payments team".to_owned()),
         machines: Machines::One,
         tokens: Tokens::Bound,
+        token_keys: Vec::new(),
         shared: false,
         parent: None,
         selectors: Vec::new(),

@@ -64,6 +64,7 @@ pub(crate) fn registration(path: &str) -> Registration {
         owner: None,
         machines: Machines::One,
         tokens: Tokens::Bound,
+        token_keys: Vec::new(),
         shared: false,
         parent: None,
         selectors: vec![],
