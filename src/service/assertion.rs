@@ -156,7 +156,7 @@ impl Ca {
     ) -> Result<Client, Ungranted> {
         self.judge_assertion(assertion, shown.spiffe_id, spki)?;
         let holder = self.holder_of(shown).await?;
-        self.use_up(assertion)?;
+        self.use_up(assertion, shown.spiffe_id)?;
         Ok(Client { id: shown.spiffe_id.clone(), proof: Proof::Assertion(holder) })
     }
 
@@ -180,13 +180,15 @@ impl Ca {
         Ok(())
     }
 
-    /// Remembers that an assertion was used, the last step before it is believed.
-    pub(super) fn use_up(&self, assertion: &Assertion) -> Result<(), Ungranted> {
+    /// Remembers that `of` used an assertion, the last step before it is believed.
+    pub(super) fn use_up(&self, assertion: &Assertion, of: &SpiffeId) -> Result<(), Ungranted> {
         let (now, claims) = (self.now(), &assertion.claims);
         let id = claims.jti.as_deref().filter(|id| (1..=256).contains(&id.len())).ok_or_else(|| {
             Ungranted::Client("the assertion: jti is missing, or longer than 256 octets".to_owned())
         })?;
-        self.replays.first_time(&claims.sub, id, self.timely(claims, now)?, now)
+        let expires = self.timely(claims, now)?;
+        self.rates().assertion(of).map_err(|wait| Ungranted::too_often(of, wait))?;
+        self.replays.first_time(&claims.sub, id, expires, now)
     }
 
     /// When the assertion ends, if it is for us, of now, and short.

@@ -16,6 +16,7 @@ use super::{
     KeySet, Metrics, Profiles, RateLimits, StartError,
     api_keys::{KeyUses, open_hasher},
     book::open_book,
+    calendar::Calendar,
     grants::Tally,
     policy::Compiled,
     publisher::Published,
@@ -66,6 +67,7 @@ pub struct Ca {
     hasher: KeyHasher,
     pub(super) key_uses: KeyUses,
     pub(super) replays: Replays,
+    pub(super) calendar: Mutex<Calendar>,
 }
 
 impl std::fmt::Debug for Ca {
@@ -111,6 +113,7 @@ impl Ca {
             hasher,
             key_uses: KeyUses::default(),
             replays: Replays::default(),
+            calendar: Mutex::default(),
             world,
         })
     }

@@ -100,9 +100,11 @@ impl Client {
     pub(super) fn basis(&self) -> Option<Basis> {
         match &self.proof {
             Proof::JwtSvid(basis) => *basis,
-            _ => self
-                .holder()
-                .map(|&Holder { serial, lineage, not_after, .. }| Basis { serial, lineage, not_after }),
+            _ => self.holder().map(|&Holder { serial, lineage, not_after, .. }| Basis {
+                serial,
+                lineage,
+                not_after,
+            }),
         }
     }
 
@@ -119,7 +121,9 @@ impl Client {
     pub(super) fn api_key(&self) -> Option<&ApiKeyRecord> {
         match &self.proof {
             Proof::ApiKey { key, .. } => Some(key),
-            Proof::Certificate(_) | Proof::Assertion(_) | Proof::RegisteredKey { .. } | Proof::JwtSvid(_) => None,
+            Proof::Certificate(_) | Proof::Assertion(_) | Proof::RegisteredKey { .. } | Proof::JwtSvid(_) => {
+                None
+            }
         }
     }
 }

@@ -123,21 +123,22 @@ impl Ca {
         }
     }
 
-    /// Writes down that no token was granted; what is written of one subject is bounded. `who` is known only if it was
-    /// proven, and strangers share one budget.
-    pub async fn note_no_token(
+    /// Writes down that the authorization server refused; `kind` says what. What is written of one subject is bounded.
+    /// `who` is known only if it was proven, and strangers share one budget.
+    pub async fn note_refusal(
         &self,
+        kind: &'static str,
         who: Option<&SpiffeId>,
         service: Option<&str>,
         error: &'static str,
         source: Source,
     ) {
         self.metrics().count_refused(error);
-        let subject = who.map_or_else(|| "token: strangers".to_owned(), |id| format!("token: {id}"));
+        let subject = who.map_or_else(|| format!("{kind}: strangers"), |id| format!("{kind}: {id}"));
         if !self.rates().refusal_counts(&subject) {
             return;
         }
-        let mut event = Event::new("token.refused", self.now()).text("error", error);
+        let mut event = Event::new(kind, self.now()).text("error", error);
         if let Some(id) = who {
             event = event.text("spiffe_id", id);
         }
@@ -148,7 +149,7 @@ impl Ca {
             event = event.personal("source", address);
         }
         if let Err(failed) = self.book().append_events(vec![event]).await {
-            tracing::warn!(error = %failed, "a refused token was not written down");
+            tracing::warn!(error = %failed, kind, "a refusal was not written down");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
-use countersign_issuance::{Registration, Tokens};
+use countersign_issuance::{Registration, Source, Tokens};
 use countersign_policy::Permission;
 use countersign_store::{Actor, ApiKeyRecord, MachineStatus, RevokedToken, TokenId};
 use serde_json::{Map, Value, json};
@@ -31,23 +31,24 @@ struct OwnToken {
 
 impl Ca {
     /// What is to be said of `text` to `caller`: nothing but that it is not active, unless it is alive and for a service
-    /// that `caller` is.
+    /// that `caller` is. Why not is an event, and not told.
     ///
     /// # Errors
     /// When the caller proved itself by an API key, or the book cannot be read.
-    pub fn introspect(&self, caller: &Client, text: &str) -> Result<Value, Ungranted> {
+    pub async fn introspect(&self, caller: &Client, text: &str, source: Source) -> Result<Value, Ungranted> {
         by_key_of_its_own(caller)?;
-        let inactive = json!({ "active": false });
-        let Some(credential) = self.credential(text)? else { return Ok(inactive) };
-        if !self.is_service(&caller.id, credential.service())? {
-            return Ok(inactive);
-        }
-        let alive = match &credential {
-            Credential::Token(token) => self.is_token_alive(token)?,
-            Credential::ApiKey(_) => true,
+        let credential = self.credential(text)?;
+        let why = match &credential {
+            None => "unknown",
+            Some(one) if !self.is_service(&caller.id, one.service())? => "not_for_caller",
+            Some(one) => match self.described(one)? {
+                Some(described) => return Ok(described),
+                None => "ended",
+            },
         };
-        let described = if alive { self.described(&credential)? } else { None };
-        Ok(described.unwrap_or(inactive))
+        let service = credential.as_ref().map(Credential::service);
+        self.note_refusal("introspection.refused", Some(&caller.id), service, why, source).await;
+        Ok(json!({ "active": false }))
     }
 
     /// Ends `text` before its time, if `caller` is whom it was given to, or the service it is for.
@@ -134,8 +135,13 @@ impl Ca {
         Ok(machine.is_some_and(|machine| acts(machine.status)))
     }
 
-    /// What the service learns (RFC 7662 §2.2). What the policy has taken away since is not in it.
+    /// What the service learns (RFC 7662 §2.2), as long as it is alive. What the policy has taken away since is not in it.
     fn described(&self, credential: &Credential) -> Result<Option<Value>, Refused> {
+        if let Credential::Token(token) = credential
+            && !self.is_token_alive(token)?
+        {
+            return Ok(None);
+        }
         let now = self.now();
         let Some(policy) = self.compiled_policy()? else { return Ok(None) };
         let standing = policy.permissions_at(credential.subject(), credential.service(), now);

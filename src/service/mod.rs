@@ -6,6 +6,7 @@ mod backup;
 mod book;
 mod bootstrap;
 mod ca;
+mod calendar;
 mod chores;
 mod client;
 mod corridor;

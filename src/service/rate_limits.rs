@@ -26,6 +26,7 @@ pub struct RateLimits {
     readers: DefaultKeyedRateLimiter<IpAddr>,
     machines: DefaultKeyedRateLimiter<MachineId>,
     tokens: DefaultKeyedRateLimiter<SpiffeId>,
+    assertions: DefaultKeyedRateLimiter<SpiffeId>,
     refusals: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
 }
@@ -52,6 +53,7 @@ impl RateLimits {
             readers: RateLimiter::keyed(reader),
             machines: RateLimiter::keyed(machine),
             tokens: RateLimiter::keyed(token),
+            assertions: RateLimiter::keyed(token),
             refusals: RateLimiter::keyed(Quota::per_minute(REFUSALS_A_MINUTE)),
             clock: DefaultClock::default(),
         }
@@ -90,6 +92,15 @@ impl RateLimits {
         self.check(&self.tokens, id)
     }
 
+    /// Counts one assertion of an identity that proved it: each must be remembered for a minute, and none of them may use up
+    /// the room of the others.
+    ///
+    /// # Errors
+    /// How long it should wait.
+    pub fn assertion(&self, id: &SpiffeId) -> Result<(), Duration> {
+        self.check(&self.assertions, id)
+    }
+
     /// Whether one more refused attempt under this serial or invitation is worth a write. A budget of its own: refused
     /// attempts never use up anybody's renewals.
     #[must_use]
@@ -103,6 +114,7 @@ impl RateLimits {
         self.readers.retain_recent();
         self.machines.retain_recent();
         self.tokens.retain_recent();
+        self.assertions.retain_recent();
         self.refusals.retain_recent();
     }
 

@@ -54,11 +54,7 @@ impl Ca {
     ///
     /// # Errors
     /// When it breaks a rule, or a name belongs to another identity.
-    pub async fn set_registration(
-        &self,
-        registration: Registration,
-        actor: Actor,
-    ) -> Result<(), Refused> {
+    pub async fn set_registration(&self, registration: Registration, actor: Actor) -> Result<(), Refused> {
         let now = self.now();
         let registration = self.settled(registration, now)?;
         self.book().import_registrations(vec![registration], false, actor, now).await?;

@@ -1,6 +1,7 @@
-//! When a machine should renew, as the CA sees it now: what its profile says, unless an operator is in a hurry.
+//! When a machine should renew, as the CA sees it now: the seconds of its profile's window that the calendar gives it, unless
+//! an operator is in a hurry.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use countersign_identity::{MachineId, Serial, Timestamp};
 use countersign_store::{Hurry, Standing};
@@ -17,7 +18,7 @@ pub struct Window {
     pub after: Timestamp,
     /// Renew no later than this.
     pub before: Timestamp,
-    /// Why it is not the one that came with the certificate.
+    /// Why an operator wants it sooner.
     pub reason: Option<String>,
     /// How soon to ask again.
     pub ask_again: Duration,
@@ -35,7 +36,14 @@ impl Ca {
         let window = Window { after, before, reason: None, ask_again: ASK_AGAIN };
         Ok(match machine.and_then(|machine| Some((machine.id, machine.hurry?))) {
             Some((id, hurry)) if issuance.recorded <= hurry.since => hurried(window, id, hurry),
-            _ => window,
+            _ => {
+                let mut calendar = self.calendar.lock().unwrap_or_else(PoisonError::into_inner);
+                let planned = calendar.plan(serial, (after, before), self.now());
+                planned.map_or_else(
+                    || window.clone(),
+                    |(after, before)| Window { after, before, ..window.clone() },
+                )
+            }
         })
     }
 }

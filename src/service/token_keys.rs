@@ -99,7 +99,7 @@ impl Ca {
             Some(shown) => self.holder_of(shown).await.ok(),
             None => None,
         };
-        self.use_up(assertion)?;
+        self.use_up(assertion, &id)?;
         Ok(Some(Client { id, proof: Proof::RegisteredKey { until: key.until, holder } }))
     }
 }

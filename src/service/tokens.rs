@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign_identity::Timestamp;
+use countersign_identity::{SpiffeId, Timestamp};
 use countersign_issuance::{Registration, Source, Tokens};
 use countersign_policy::{Permission, Policy, RESERVED_SERVICE, Standing};
 use countersign_store::ApiKeyRecord;
@@ -81,6 +81,12 @@ pub enum Ungranted {
     Failed(#[from] Refused),
 }
 
+impl Ungranted {
+    pub(super) fn too_often(id: &SpiffeId, wait: Duration) -> Self {
+        Self::TooOften { id: id.to_string(), retry_after: wait.as_secs() + 1 }
+    }
+}
+
 impl From<countersign_store::StoreError> for Ungranted {
     fn from(error: countersign_store::StoreError) -> Self {
         Self::Failed(error.into())
@@ -127,10 +133,7 @@ impl Ca {
         wish: &TokenWish,
         source: Source,
     ) -> Result<AccessToken, Ungranted> {
-        self.rates().token(&client.id).map_err(|wait| Ungranted::TooOften {
-            id: client.id.to_string(),
-            retry_after: wait.as_secs() + 1,
-        })?;
+        self.rates().token(&client.id).map_err(|wait| Ungranted::too_often(&client.id, wait))?;
         let now = self.now();
         let registration = self.registered(client, now)?;
         let holder = bound_to(client, &registration)?;
@@ -141,12 +144,8 @@ impl Ca {
         let policy = policy.ok_or_else(|| Ungranted::Target("no policy is in force".to_owned()))?;
         let standing = policy.permissions_at(&client.id, service, now);
         let scope = narrowed(wish, key, service, &standing, &policy)?;
-        let ends = [
-            basis.map(|basis| basis.not_after),
-            standing.valid_until(),
-            registration.until,
-            client.ends(),
-        ];
+        let ends =
+            [basis.map(|basis| basis.not_after), standing.valid_until(), registration.until, client.ends()];
         let end = ends.into_iter().flatten().fold(now + LIFE, Timestamp::min);
         let expires_in = end.since(now);
         if expires_in.is_zero() {

@@ -108,6 +108,40 @@ fn a_service_learns_of_tokens_for_it_and_nobody_else_does() {
     assert_eq!(refused(&answer), (400, "invalid_request".to_owned()));
 }
 
+/// Why somebody reads no more than that a token is inactive is written down, and how often that happens is not.
+#[test]
+fn refused_introspections_and_revocations_leave_events_within_a_rate() {
+    let cast = cast();
+    let text = cast.token();
+    cast.introspect(&cast.ledger, &text);
+    assert_eq!(cast.ca.events("introspection.refused"), Vec::<Value>::new());
+    cast.introspect(&cast.post, &text);
+    cast.introspect(&cast.ledger, "a.b.c");
+    cast.revoke(&cast.payments, &text);
+    cast.introspect(&cast.ledger, &text);
+    let refused = cast.ca.events("introspection.refused");
+    let told: Vec<_> =
+        refused.iter().map(|one| (&one["error"], &one["spiffe_id"], &one["service"])).collect();
+    let (someone, ledger, service) = (json!(id("/post")), json!(id("/ledger")), json!("ledger"));
+    let expected = [
+        (&json!("not_for_caller"), &someone, &service),
+        (&json!("unknown"), &ledger, &Value::Null),
+        (&json!("ended"), &ledger, &service),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(refused[0]["source"], "127.0.0.1");
+    for path in ["/oauth2/introspect", "/oauth2/revoke"] {
+        for _ in 0..15 {
+            post(&cast.ca, None, path, &[("token", &text)]);
+        }
+    }
+    for kind in ["introspection.refused", "revocation.refused"] {
+        let strangers = cast.ca.events(kind);
+        let strangers = strangers.iter().filter(|one| one["error"] == "invalid_client").count();
+        assert_eq!(strangers, 10, "{kind}");
+    }
+}
+
 #[test]
 fn what_is_no_token_of_ours_is_inactive() {
     let cast = cast();

@@ -12,9 +12,9 @@ use rcgen::SigningKey as _;
 use serde_json::{Value, json};
 
 use crate::{
-    ca::{Ca, id},
+    ca::{Ca, Setup, id},
     machine::Machine,
-    oauth::{ask, house, read, refused, token},
+    oauth::{self, POLICY, ask, house, read, refused, token},
     wire::{self, Answer, Papers},
 };
 
@@ -204,6 +204,30 @@ fn an_assertion_counts_once_also_across_a_restart() {
     assert_eq!(refused(&after), (401, "invalid_client".to_owned()));
     assert!(after.header("retry-after").is_some(), "{}", after.text());
     token(&present(&ca, || Assertion::of(&ca, &machine).sign(&machine.key)));
+}
+
+/// What is remembered of used assertions has room for some thousand of each identity, and for many of them.
+#[test]
+fn an_identity_that_uses_assertions_too_often_waits_and_others_do_not() {
+    let ca = Setup::new().policy(POLICY).set("limits.tokens_per_second_per_identity", 1).start();
+    let machine = Machine::enrolled(&ca, "/payments");
+    token(&present(&ca, || Assertion::of(&ca, &machine).sign(&machine.key)));
+    let unused = Assertion::of(&ca, &machine).sign(&machine.key);
+    let answers: Vec<_> = (0..5)
+        .map(|_| {
+            let text = Assertion::of(&ca, &machine).sign(&machine.key);
+            let fields = [("client_assertion_type", JWT_BEARER), ("client_assertion", &text), ("token", "x")];
+            oauth::post(&ca, None, "/oauth2/introspect", &fields)
+        })
+        .collect();
+    let late = answers.iter().find(|answer| answer.status == 429).expect("one of five at once is too many");
+    assert_eq!(refused(late), (429, "temporarily_unavailable".to_owned()));
+    assert!(late.header("retry-after").is_some());
+    let other = Machine::enrolled(&ca, "/post");
+    assert_eq!(ask(&ca, Some(&other.papers), &[("audience", "ledger")]).status, 400);
+    // An assertion that came too early was not used up by that.
+    std::thread::sleep(Duration::from_secs(2));
+    token(&present_as(&ca, JWT_BEARER, &unused));
 }
 
 #[test]

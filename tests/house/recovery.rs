@@ -125,7 +125,7 @@ fn a_hurried_machine_is_told_when_and_why() {
         wire::get(ca.listen(), Some(&machine.papers), "/v1/renewal").json()
     };
     let usual = window(&machine);
-    assert_eq!((usual.reason, &usual.renew_before), (None, &machine.response.renew_before));
+    assert!(usual.reason.is_none() && usual.renew_before <= machine.response.renew_before, "{usual:?}");
     let all = ["machines", "renew", &id("/payments"), "--reason", "a leaked key", "--within", "1s"];
     ca.run(&all).succeeded();
     let hurried = window(&machine);

@@ -49,7 +49,11 @@ fn a_registered_key_buys_tokens_bound_to_a_certificate_beside_it_or_to_nothing_w
     assert!(beside["cnf"]["x5t#S256"].is_string() && beside["cs_lineage"].is_string(), "{beside}");
     let other = Machine::enrolled(&ca, "/other");
     let foreign = present_with(&ca, Some(&other.papers), JWT_BEARER, &sign());
-    assert_eq!(refused(&foreign), (400, "unauthorized_client".to_owned()), "another's certificate binds nothing");
+    assert_eq!(
+        refused(&foreign),
+        (400, "unauthorized_client".to_owned()),
+        "another's certificate binds nothing"
+    );
     bearer(&ca);
     let claims = read(&token(&present(&ca, sign))).1;
     assert_eq!((&claims["sub"], &claims["cs_unbound"]), (&json!(id("/payments")), &json!(true)));
@@ -97,7 +101,10 @@ fn an_assertion_is_signed_by_a_key_of_its_subject_that_is_registered_and_has_not
     let removed = present_with(&ca, None, JWT_BEARER, &good().sign(&key));
     assert_eq!(refused(&removed), (401, "invalid_client".to_owned()));
     let gone = ca.events("token_key.removed");
-    assert_eq!((gone.len(), &gone[0]["kid"], &gone[0]["spiffe_id"]), (1, &json!("deploy"), &json!(id("/payments"))));
+    assert_eq!(
+        (gone.len(), &gone[0]["kid"], &gone[0]["spiffe_id"]),
+        (1, &json!("deploy"), &json!(id("/payments")))
+    );
 }
 
 #[test]
@@ -113,7 +120,8 @@ fn a_revoked_key_proves_nothing_and_is_not_registered_again() {
     assert_eq!(keys(&ca)[0]["status"], "revoked");
     ca.run(&["registrations", "remove-key", &id("/payments"), "deploy"]).succeeded();
     let file = ca.scratch("deploy.pem");
-    let again = ["registrations", "add-key", &id("/payments"), file.to_str().unwrap(), "--until", &in_seconds(60)];
+    let again =
+        ["registrations", "add-key", &id("/payments"), file.to_str().unwrap(), "--until", &in_seconds(60)];
     ca.run(&again).ended(1, &["it was revoked"]);
 }
 

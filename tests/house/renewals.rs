@@ -2,6 +2,7 @@
 
 use std::sync::Barrier;
 
+use countersign_api::RenewalWindow;
 use countersign_identity::Timestamp;
 use countersign_testkit::{Authority, csr};
 
@@ -319,4 +320,37 @@ fn a_leaf_without_its_issuer_is_known_by_the_book() {
         answer.status == 200
     });
     assert!(known, "the book knows what it signed");
+}
+
+/// The CA spreads those who were born together, and tells each the same as often as it asks.
+#[test]
+fn each_machine_is_told_a_few_seconds_of_its_window_and_the_same_ones_again() {
+    let mut ca = Ca::start();
+    let machines: Vec<_> = (0..5).map(|n| Machine::enrolled(&ca, &format!("/n{n}"))).collect();
+    let time = |text: &str| -> Timestamp { text.parse().unwrap() };
+    let told = |ca: &Ca, machine: &Machine| -> (Timestamp, Timestamp) {
+        let told: RenewalWindow = wire::get(ca.listen(), Some(&machine.papers), "/v1/renewal").json();
+        assert_eq!((told.reason, told.ask_again), (None, 300));
+        (time(&told.renew_after), time(&told.renew_before))
+    };
+    let first: Vec<_> = machines.iter().map(|machine| told(&ca, machine)).collect();
+    for (machine, (after, before)) in machines.iter().zip(&first) {
+        let whole = (time(&machine.response.renew_after), time(&machine.response.renew_before));
+        assert!(
+            whole.0 <= *after && after < before && *before <= whole.1,
+            "{after} to {before} of {whole:?}"
+        );
+        assert!(before.since(*after).as_secs() < 10);
+        assert_eq!(told(&ca, machine), (*after, *before));
+    }
+    let starts: std::collections::BTreeSet<_> = first.iter().map(|window| window.0).collect();
+    assert_eq!(starts.len(), 5, "there is room for each: {starts:?}");
+    ca.kill();
+    ca.start_again();
+    for machine in &machines {
+        let again = told(&ca, machine);
+        assert!(
+            time(&machine.response.renew_after) <= again.0 && again.1 <= time(&machine.response.renew_before)
+        );
+    }
 }

@@ -268,6 +268,35 @@ fn one_identity_that_asks_too_often_waits_and_others_do_not() {
 }
 
 #[test]
+fn one_source_that_asks_too_often_waits_on_every_route_and_others_do_not() {
+    let ca = Setup::new()
+        .policy(oauth::POLICY)
+        .set("limits.requests_per_second_per_source", 1)
+        .set("limits.burst_per_source", 6)
+        .start();
+    let machine = Machine::enrolled(&ca, "/payments");
+    let fields = [("grant_type", "client_credentials"), ("audience", "ledger"), ("token", "x")];
+    let body = oauth::form(&fields);
+    let form = Some(("application/x-www-form-urlencoded", body.as_bytes()));
+    let mut flood = Connection::open(ca.listen(), Some(&machine.papers)).unwrap();
+    let mut told = |path: &str, many: usize| {
+        let late = (0..many).map(|_| flood.ask("POST", path, form).unwrap()).find(|one| one.status == 429);
+        late.unwrap_or_else(|| panic!("{path}: {many} at once are too many"))
+    };
+    for path in ["/oauth2/token", "/oauth2/revoke"] {
+        let late = told(path, 10);
+        assert!(late.header("retry-after").is_some(), "{path}");
+    }
+    // A service asks about many tokens, so that it may ask more often, and not without end.
+    let late = told("/oauth2/introspect", 400);
+    assert!(late.header("retry-after").is_some());
+    let elsewhere = "127.0.0.2".parse().unwrap();
+    let mut other = Connection::open_from(elsewhere, ca.listen(), Some(&machine.papers)).unwrap();
+    token(&other.ask("POST", "/oauth2/token", form).unwrap());
+    assert_eq!(other.ask("POST", "/oauth2/introspect", form).unwrap().status, 200);
+}
+
+#[test]
 fn the_keys_of_tokens_stand_in_the_trust_snapshot() {
     let ca = house();
     let machine = Machine::enrolled(&ca, "/payments");

@@ -197,8 +197,7 @@ impl Agent {
             return Event::WindowUnknown;
         };
         let window = Window { after, before };
-        if window != identity.window() {
-            let reason = told.reason.as_deref().unwrap_or("no reason given");
+        if let Some(reason) = told.reason.filter(|_| window != identity.window()) {
             tracing::info!(%after, %before, reason, "the CA moved the renewal window");
         }
         Event::Window { window, ask_again: Duration::from_secs(told.ask_again) }

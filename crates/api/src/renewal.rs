@@ -2,14 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// `GET /v1/renewal`: the window as it stands now, which the CA may have pulled forward.
+/// `GET /v1/renewal`: the window as it stands now: a part of the one that came with the certificate, so that machines born
+/// together come back spread, or one that an operator pulled forward.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RenewalWindow {
     /// Renew no earlier than this, RFC 3339.
     pub renew_after: String,
     /// Renew no later than this, RFC 3339.
     pub renew_before: String,
-    /// Why the window is not the one that came with the certificate, in words; absent when it is.
+    /// Why an operator pulled it forward, in words; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Seconds after which to ask again.

@@ -81,6 +81,7 @@ fn registration(trust_domain: &TrustDomain) -> Registration {
         until: None,
         owner: None,
         machines: Machines::One,
+        token_keys: Vec::new(),
         tokens: Tokens::Bound,
         shared: false,
         parent: None,

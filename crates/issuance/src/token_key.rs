@@ -33,7 +33,9 @@ pub struct TokenKey {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TokenKeyError {
     /// A name that assertions could not use, or that names something else.
-    #[error("the key id {found:?}: expected 1 to {LONGEST_ID} of A-Z a-z 0-9 - _ . that read as no serial or lineage")]
+    #[error(
+        "the key id {found:?}: expected 1 to {LONGEST_ID} of A-Z a-z 0-9 - _ . that read as no serial or lineage"
+    )]
     Id {
         /// The name.
         found: String,

@@ -14,12 +14,12 @@ use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
     Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation,
-    Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing, Machine, MachineFilter, Met,
-    NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption, Restoration, Restored,
-    Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError, StoredEvent, Target, TokenId,
-    TrustState, Unbooked, Whom, Withdrawn, api_keys, backup, counts, events, expiry, invitations, issuances,
-    keys, lineage, machines, orders, presentation, recovery, registrations, restoration, revocation,
-    revoked_list, standing, trust, uses, withdrawn, workloads,
+    Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing, Machine,
+    MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
+    Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError,
+    StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn, api_keys, backup, counts, events,
+    expiry, invitations, issuances, keys, lineage, machines, orders, presentation, recovery, registrations,
+    restoration, revocation, revoked_list, standing, trust, uses, withdrawn, workloads,
 };
 
 /// Fills a slice with octets no one can guess.

@@ -126,7 +126,11 @@ pub(crate) fn invite(
     let invitation =
         Invitation { spiffe_id: id.clone(), expires: new.expires, uses: new.uses, used: 0, repeatable: None };
     tx.put_new(keys::invitation(&new.hash), &invitation)?;
-    counts::change(tx, |c| counts::up(&mut c.invitations))?;
+    tx.put_octets(keys::invitation_to(id, &new.hash), Vec::new())?;
+    counts::change(tx, |c| {
+        counts::up(&mut c.invitations);
+        counts::up(c.listed_invitations.get_or_insert_default());
+    })?;
     let event = Event::new("invitation.created", now)
         .actor(actor)
         .text("spiffe_id", id)
@@ -150,10 +154,25 @@ pub(crate) fn bind(
 
 /// Removes every invitation to an identity.
 pub(crate) fn remove_all(tx: &mut Transaction<'_>, id: &SpiffeId) -> Result<(), StoreError> {
-    for hash in hashes(tx, usize::MAX, |invitation| invitation.spiffe_id == *id)? {
+    let counts = counts::read(tx)?;
+    let hashes = match counts.listed_invitations == Some(counts.invitations) {
+        true => listed(tx, id)?,
+        // Some are older than the list.
+        false => hashes(tx, usize::MAX, |invitation| invitation.spiffe_id == *id)?,
+    };
+    for hash in hashes {
         remove(tx, &hash)?;
     }
     Ok(())
+}
+
+fn listed(rows: &impl Rows, id: &SpiffeId) -> Result<Vec<[u8; 32]>, StoreError> {
+    let mut listed = Vec::new();
+    rows.walk_prefix(&keys::invitations_to(id), |key, _| {
+        listed.extend(keys::tail::<32>(key));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(listed)
 }
 
 /// The hashes of at most `limit` invitations that `which` picks.
@@ -178,7 +197,11 @@ pub(crate) fn hashes(
 
 /// Forgets an invitation and what its keys got for it.
 pub(crate) fn remove(tx: &mut Transaction<'_>, hash: &[u8; 32]) -> Result<(), StoreError> {
+    let Some(invitation) = get(tx, hash)? else { return Ok(()) };
     let mut rows = vec![keys::invitation(hash)];
+    let entry = keys::invitation_to(&invitation.spiffe_id, hash);
+    let listed = tx.row(&entry)?.is_some();
+    rows.extend(listed.then_some(entry));
     tx.walk_prefix(&keys::redemptions(hash), |key, _| {
         rows.push(key.to_vec());
         Ok(ControlFlow::Continue(()))
@@ -186,5 +209,10 @@ pub(crate) fn remove(tx: &mut Transaction<'_>, hash: &[u8; 32]) -> Result<(), St
     for row in rows {
         tx.remove(row)?;
     }
-    counts::change(tx, |c| counts::down(&mut c.invitations))
+    counts::change(tx, |c| {
+        counts::down(&mut c.invitations);
+        if listed {
+            counts::down(c.listed_invitations.get_or_insert_default());
+        }
+    })
 }

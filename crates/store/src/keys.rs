@@ -12,6 +12,8 @@ pub(crate) const REGISTRATION: u8 = b'R';
 pub(crate) const NAME: u8 = b'N';
 /// Invitations by the hash of their secret.
 pub(crate) const INVITATION: u8 = b'I';
+/// SPIFFE IDs to the invitations that lead to them.
+pub(crate) const INVITATION_TO: u8 = b'i';
 /// Redemptions by invitation and key.
 pub(crate) const REDEMPTION: u8 = b'J';
 /// Machines by id.
@@ -95,6 +97,14 @@ pub(crate) fn name(name: &str, id: &SpiffeId) -> Key {
 
 pub(crate) fn invitation(hash: &[u8; 32]) -> Key {
     key(INVITATION, &[hash])
+}
+
+pub(crate) fn invitations_to(id: &SpiffeId) -> Key {
+    key(INVITATION_TO, &[id.as_str().as_bytes(), &[0]])
+}
+
+pub(crate) fn invitation_to(id: &SpiffeId, hash: &[u8; 32]) -> Key {
+    key(INVITATION_TO, &[id.as_str().as_bytes(), &[0], hash])
 }
 
 pub(crate) fn redemptions(invitation: &[u8; 32]) -> Key {

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 
 use crate::{
     Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported,
-    Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing, Machine,
-    MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
+    Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing,
+    Machine, MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
     Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError,
     StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn,
 };

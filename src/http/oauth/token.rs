@@ -43,7 +43,8 @@ pub(in crate::http) async fn token(
         Err(refused) => {
             let fault = Fault::of(refused, &headers);
             let service = form.one("audience").ok().flatten().filter(|name| name.len() <= 64);
-            ca.note_no_token(client.as_ref().map(Client::id), service, fault.code(), source).await;
+            let who = client.as_ref().map(Client::id);
+            ca.note_refusal("token.refused", who, service, fault.code(), source).await;
             fault.into_response()
         }
     }

@@ -111,6 +111,7 @@ conformance! {
         a_changed_or_removed_registration_gives_its_names_back
         an_import_changes_all_or_nothing_and_a_dry_run_nothing
         removing_a_registration_removes_its_invitations
+        keys_of_a_registration_come_and_go_with_their_events
         lists_come_in_pieces_that_fit_together
     ;
     recovery:

@@ -107,6 +107,64 @@ async fn a_book_of_a_newer_version_is_not_touched() {
     assert!(refusal.to_string().contains("found layout 2, expected 1"), "{refusal}");
 }
 
+/// The counts of a book from before invitations were listed by identity.
+#[derive(minicbor::Encode)]
+#[cbor(map)]
+struct OlderCounts {
+    #[n(0)]
+    registrations: u64,
+    #[n(1)]
+    invitations: u64,
+    #[n(2)]
+    active: u64,
+    #[n(3)]
+    held: u64,
+    #[n(4)]
+    suspended: u64,
+    #[n(5)]
+    ended: u64,
+    #[n(6)]
+    issuances: u64,
+    #[n(7)]
+    events: u64,
+}
+
+#[tokio::test]
+async fn invitations_from_before_they_were_listed_go_with_their_registration_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let book = open(dir.path()).unwrap();
+    let desk = Desk { book: &book, now: noon() };
+    let hash = desk.invite(&registration("/old"), 1).await;
+    let events = book.counts().unwrap().events;
+    drop(book);
+    let engine = FjallEngine::open(dir.path()).unwrap();
+    let entry = [b"i", registration("/old").id.as_str().as_bytes(), &[0], &hash[..]].concat();
+    let older = OlderCounts {
+        registrations: 1,
+        invitations: 1,
+        active: 0,
+        held: 0,
+        suspended: 0,
+        ended: 0,
+        issuances: 0,
+        events,
+    };
+    let older = minicbor::to_vec(older).unwrap();
+    let change = |key: Vec<u8>, new: Option<&[u8]>| Change { key, old: None, new: new.map(Value::from) };
+    assert!(engine.get(&entry).unwrap().is_some());
+    engine.apply(&[change(entry, None), change(b"Xcounts".to_vec(), Some(&older))]).unwrap();
+    engine.sync().unwrap();
+    drop(engine);
+    let book = open(dir.path()).unwrap();
+    let newer = Desk { book: &book, now: noon() }.invite(&registration("/new"), 1).await;
+    book.remove_registration(registration("/old").id, OPERATOR, noon()).await.unwrap();
+    assert_eq!(book.invitation(&hash).unwrap(), None);
+    assert!(book.invitation(&newer).unwrap().is_some());
+    // Now all that are left are listed.
+    book.remove_registration(registration("/new").id, OPERATOR, noon()).await.unwrap();
+    assert_eq!((book.invitation(&newer).unwrap(), book.counts().unwrap().invitations), (None, 0));
+}
+
 /// Invariant 8.
 #[tokio::test]
 async fn the_files_are_their_owners_alone() {

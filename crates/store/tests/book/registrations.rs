@@ -1,6 +1,9 @@
 //! Registrations: one identity, one set of names, no surprise changes.
 
-use countersign_issuance::Registration;
+use std::time::Duration;
+
+use countersign_identity::{KeyHash, Timestamp};
+use countersign_issuance::{Registration, TokenKey};
 use countersign_store::{Actor, Book, Imported, Refusal, Store, StoreError};
 
 use crate::agent::{Desk, OPERATOR};
@@ -82,6 +85,31 @@ pub(crate) async fn removing_a_registration_removes_its_invitations(book: &Book)
     let refusal = desk.enroll_by(&registration, hash, key()).await.err().unwrap();
     assert_eq!(refusal, countersign_issuance::LedgerRefusal::InvitationUnknown.into());
     assert_eq!(book.counts().unwrap().invitations, 1);
+}
+
+pub(crate) async fn keys_of_a_registration_come_and_go_with_their_events(book: &Book) {
+    let key = |id: &str, until: Timestamp| TokenKey {
+        id: id.to_owned(),
+        spki: id.as_bytes().to_vec(),
+        until,
+        owner: Some("ci".to_owned()),
+        under: KeyHash::from_bytes([7; 32]),
+    };
+    let with = |keys: &[TokenKey]| Registration { token_keys: keys.to_vec(), ..registration("/payments") };
+    let later = noon() + Duration::from_secs(60);
+    for keys in [vec![key("a", noon())], vec![key("a", later), key("b", noon())], vec![key("b", noon())]] {
+        import(book, vec![with(&keys)], false).await.unwrap();
+        assert_eq!(book.registration(&registration("/payments").id).unwrap().unwrap().token_keys, keys);
+    }
+    assert_eq!(import(book, vec![with(&[key("b", noon())])], false).await.unwrap().unchanged.len(), 1);
+    book.remove_registration(registration("/payments").id, OPERATOR, noon()).await.unwrap();
+    let events = book.events(0, 99).unwrap();
+    let of_keys = events.iter().map(|event| std::str::from_utf8(&event.bytes).unwrap()).filter_map(|text| {
+        let kid = text.split("\"kid\":\"").nth(1)?.chars().next()?;
+        Some((text.contains("token_key.added"), kid))
+    });
+    let expected = [(true, 'a'), (false, 'a'), (true, 'a'), (true, 'b'), (false, 'a'), (false, 'b')];
+    assert_eq!(of_keys.collect::<Vec<_>>(), expected, "a key whose end moved went and came");
 }
 
 pub(crate) async fn lists_come_in_pieces_that_fit_together(book: &Book) {
