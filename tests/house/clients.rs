@@ -50,7 +50,7 @@ fn authlib_requests_and_pyjwt_go_from_discovery_to_a_protected_call() {
 #[test]
 fn openid_client_oauth4webapi_and_jose_go_from_discovery_to_revocation() {
     let Some(node) = tool("node") else { return };
-    if !program::node_modules() {
+    if !program::node_modules("jose") {
         return;
     }
     play(Command::new(node), "oauth.mjs", &cast());

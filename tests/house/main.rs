@@ -23,6 +23,7 @@ mod decisions;
 mod disks;
 mod documents;
 mod durability;
+mod external;
 mod floods;
 mod impostors;
 mod inside;

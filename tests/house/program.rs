@@ -84,9 +84,9 @@ pub(crate) fn python_tool(name: &str) -> Option<PathBuf> {
     if path.is_file() { Some(path) } else { missing(&path.display().to_string()) }
 }
 
-/// Whether the packages are there that `scripts/check` installs for `node` into `tests/peers`.
-pub(crate) fn node_modules() -> bool {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/node_modules/jose");
+/// Whether a package is there that `scripts/check` installs for `node` into `tests/peers`.
+pub(crate) fn node_modules(package: &str) -> bool {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/node_modules").join(package);
     path.is_dir() || missing::<()>(&path.display().to_string()).is_some()
 }
 

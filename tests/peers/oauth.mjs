@@ -2,35 +2,14 @@
 // introspection and revocation. Arguments: issuer, directory of the client, of the service, of somebody else, client id.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import fs from 'node:fs';
-import https from 'node:https';
 import * as jose from 'jose';
 import * as oauth from 'oauth4webapi';
 import * as openid from 'openid-client';
+import * as wire from './wire.mjs';
 
 const [issuer, clientDir, serviceDir, otherDir, clientId] = process.argv.slice(2);
-const file = (dir, name) => fs.readFileSync(`${dir}/${name}`);
-
-// A fetch that shows a certificate; node:https sends bodies chunked.
-function fetchAs(dir) {
-  const tls = dir && { cert: file(dir, 'svid.pem'), key: file(dir, 'svid.key') };
-  return (url, { method = 'GET', headers = {}, body } = {}) =>
-    new Promise((resolve, reject) => {
-      const settings = { method, headers: Object.fromEntries(new Headers(headers)), ...tls };
-      const request = https.request(url, { ca: file(clientDir, 'bundle.pem'), ...settings }, (response) => {
-        const parts = [];
-        response.on('data', (part) => parts.push(part));
-        response.on('end', () => {
-          const content = parts.length ? Buffer.concat(parts) : null;
-          resolve(new Response(content, { status: response.statusCode, headers: response.headers }));
-        });
-      });
-      request.on('error', reject);
-      if (body !== undefined && body !== null) request.write(body.toString());
-      request.end();
-    });
-}
-
+const { file } = wire;
+const fetchAs = (dir) => wire.fetchAs(file(clientDir, 'bundle.pem'), dir);
 const leaf = (dir) => new crypto.X509Certificate(file(dir, 'svid.pem'));
 const thumbprint = (dir) => crypto.createHash('sha256').update(leaf(dir).raw).digest('base64url');
 const keys = jose.createRemoteJWKSet(new URL(`${issuer}/oauth2/jwks`), { [jose.customFetch]: fetchAs() });

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_identity::{Clock, Timestamp};
+use hyper::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::access::AccessToken;
 use super::client_proof::{ClientProof, Proven, encoded};
+use super::members::Members;
 use super::refusal::TokenRefusal;
 use super::verdicts::{Ends, SecretDigest, Verdicts};
 use crate::clock::SystemClock;
@@ -77,7 +79,12 @@ impl Introspection {
         let form = [token, fields].join("&");
         let form = form.trim_end_matches('&').to_owned();
         let answer = self.0.form.send(authorization.as_ref(), form).await;
-        let verdict = read(&answer.map_err(|fault| unknown(format!("{}: {fault}", self.0.form)))?);
+        let fault = |what: String| unknown(format!("{}: {what}", self.0.form));
+        let verdict = match answer.map_err(fault)? {
+            (StatusCode::OK, answer) => read(&answer),
+            (StatusCode::BAD_REQUEST, answer) if is_unsupported(&answer) => Err(TokenRefusal::NotActive),
+            (status, _) => Err(fault(format!("it answers {status}"))),
+        };
         self.verdicts().put(digest, verdict.clone(), now);
         verdict
     }
@@ -85,6 +92,13 @@ impl Introspection {
     fn verdicts(&self) -> MutexGuard<'_, Verdicts<AccessToken>> {
         self.0.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a server says that it answers for no token of this kind, as RFC 7009 §2.2.1 has it for revocation: whoever sent
+/// the token chose it, so that it is no fault of ours.
+fn is_unsupported(answer: &[u8]) -> bool {
+    let answer = Members::read(answer);
+    answer.is_ok_and(|answer| answer.text("error") == Some("unsupported_token_type"))
 }
 
 impl Ends for AccessToken {

@@ -53,6 +53,7 @@ enum Answer {
     Says(Value),
     Text(String),
     Status(StatusCode),
+    Error(&'static str),
     Elsewhere(String),
 }
 
@@ -64,6 +65,9 @@ async fn introspect(State(desk): State<Desk>, headers: HeaderMap, form: String) 
         Answer::Says(said) => axum::Json(said).into_response(),
         Answer::Text(text) => text.into_response(),
         Answer::Status(status) => status.into_response(),
+        Answer::Error(error) => {
+            (StatusCode::BAD_REQUEST, axum::Json(json!({ "error": error }))).into_response()
+        }
         Answer::Elsewhere(url) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url)]).into_response(),
     }
 }
@@ -263,6 +267,8 @@ async fn an_inactive_token_is_nobodys_and_soon_asked_about_again() {
         assert_eq!(resource.caller(OPAQUE, None).await.err(), Some(TokenRefusal::NotActive));
     }
     assert_eq!(login.asked().len(), 1);
+    login.answers(Answer::Error("unsupported_token_type"));
+    assert_eq!(resource.caller("another", None).await.err(), Some(TokenRefusal::NotActive));
     login.says(active());
     ledger.clock.advance(Duration::from_secs(10));
     assert!(resource.caller(OPAQUE, None).await.is_ok());
@@ -360,6 +366,7 @@ async fn an_endpoint_that_is_away_or_talks_nonsense_lets_nobody_in_and_is_not_be
     for (questions, answer) in (1..).zip([
         Answer::Status(StatusCode::INTERNAL_SERVER_ERROR),
         Answer::Status(StatusCode::UNAUTHORIZED),
+        Answer::Error("invalid_client"),
         Answer::Status(StatusCode::NO_CONTENT),
         Answer::Elsewhere(elsewhere),
         Answer::Text("nonsense".to_owned()),

@@ -62,14 +62,18 @@ impl WebForm {
         &self,
         authorization: Option<&HeaderValue>,
         form: String,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<(StatusCode, Bytes), String> {
         let form = Bytes::from(form);
         let late = |_| format!("it did not answer within {LIMIT:?}");
         let answered = timeout(LIMIT, self.ask(authorization, form)).await.map_err(late)?;
-        answered.map(Into::into).map_err(|fault| fault.to_string())
+        answered.map_err(|fault| fault.to_string())
     }
 
-    async fn ask(&self, authorization: Option<&HeaderValue>, form: Bytes) -> Result<Bytes, FetchFault> {
+    async fn ask(
+        &self,
+        authorization: Option<&HeaderValue>,
+        form: Bytes,
+    ) -> Result<(StatusCode, Bytes), FetchFault> {
         if let Some(line) = self.kept() {
             match self.ask_on(line, authorization, form.clone()).await {
                 // It was closed over there. Asking twice changes nothing.
@@ -93,7 +97,7 @@ impl WebForm {
         mut line: Line,
         authorization: Option<&HeaderValue>,
         form: Bytes,
-    ) -> Result<Bytes, FetchFault> {
+    ) -> Result<(StatusCode, Bytes), FetchFault> {
         line.sender.ready().await?;
         let mut request = Request::post(self.url.target())
             .header(HOST, self.url.authority())
@@ -107,10 +111,7 @@ impl WebForm {
         let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
         let body = body.map_err(FetchFault::Body)?.to_bytes();
         *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
-        match status {
-            StatusCode::OK => Ok(body),
-            status => Err(FetchFault::Status(status)),
-        }
+        Ok((status, body))
     }
 
     /// The connection that was kept, if it is young enough.
