@@ -100,12 +100,14 @@ fn strip_zeros(octets: &[u8]) -> &[u8] {
 impl FromStr for Serial {
     type Err = SerialError;
 
-    /// Reads hex of either case, as `openssl x509 -serial` prints it.
+    /// Reads hex of either case, as `openssl x509 -serial` prints it, or as many print a number: without the zero that fills the first
+    /// octet.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.is_empty() {
             return Err(SerialError::Empty);
         }
-        Self::from_magnitude(&hex::decode(text)?)
+        let fill = if text.len().is_multiple_of(2) { "" } else { "0" };
+        Self::from_magnitude(&hex::decode(&[fill, text].concat())?)
     }
 }
 
