@@ -255,6 +255,7 @@ fn a_jwt_svid_for_this_server_buys_unbound_tokens_where_the_registration_allows_
     // An access token is no JWT-SVID, and the reverse.
     let access = token(&ask(&ca, Some(&machine.papers), &[("audience", "ledger")]));
     assert_eq!(refused(&present_as(&ca, JWT_SPIFFE, &access)), invalid);
+    assert_eq!(refused(&present_as(&ca, JWT_BEARER, &access)), invalid);
     let forged =
         format!("{}.{}", &good[..good.rfind('.').unwrap()], &access[access.rfind('.').unwrap() + 1..]);
     assert_eq!(refused(&present_as(&ca, JWT_SPIFFE, &forged)), invalid);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use axum::{Router, routing::get};
+use countersign_api::JwtSvidResponse;
 use countersign_verifier::{
     Allowed, LiveTrust, OwnIdentity, PeerRule, ResourceServer, ResourceSettings, ServerBuilder,
     axum_serve_resource, bundle_from_pem, permissions,
@@ -17,6 +18,7 @@ use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
     api_keys::post_basic,
+    assertions::Assertion,
     ca::{Ca, TRUST_DOMAIN, id},
     machine::Machine,
     oauth::{ask, house, token},
@@ -109,15 +111,20 @@ fn buy(ca: &Ca, machine: &Machine) -> String {
     token(&ask(ca, Some(&machine.papers), &[("audience", "ledger")]))
 }
 
+#[track_caller]
+fn jwt_svid(ca: &Ca, machine: &Machine, audience: &str) -> String {
+    let wish = json!({ "spiffe_id": id("/payments"), "audience": [audience] });
+    let answer = wire::post(ca.listen(), Some(&machine.papers), "/v1/jwt-svid", &wish);
+    let svid: JwtSvidResponse = answer.json();
+    svid.svid
+}
+
 /// A token for a JWT-SVID, on a connection without a certificate.
 #[track_caller]
 fn buy_by_jwt_svid(ca: &Ca, machine: &Machine) -> String {
-    let wish = json!({ "spiffe_id": id("/payments"), "audience": [format!("https://{}", ca.listen())] });
-    let svid: Value = wire::post(ca.listen(), Some(&machine.papers), "/v1/jwt-svid", &wish).json();
-    let texts = svid.as_object().unwrap().values().filter_map(Value::as_str);
-    let svid = texts.max_by_key(|text| text.len()).unwrap();
+    let svid = jwt_svid(ca, machine, &format!("https://{}", ca.listen()));
     let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
-    let proof = [("client_assertion_type", kind), ("client_assertion", svid), ("audience", "ledger")];
+    let proof = [("client_assertion_type", kind), ("client_assertion", &svid), ("audience", "ledger")];
     token(&ask(ca, None, &proof))
 }
 
@@ -152,8 +159,39 @@ fn a_token_dies_with_its_revocation_and_with_its_machine() {
     crate::oauth::post(&ca, papers, "/oauth2/revoke", &[("token", &one)]);
     ledger.until_refused("a revoked token", papers, &one);
     assert_eq!(ledger.status(papers, &other), 200);
-    ca.run(&["revoke", "machine", &machine.response.machine]).succeeded();
+    let name = machine.response.machine.as_str();
+    ca.run(&["machines", "suspend", name]).succeeded();
+    ledger.until_refused("a token of a suspended machine", papers, &other);
+    // Its certificate opens no door meanwhile, and then again.
+    ca.run(&["machines", "resume", name]).succeeded();
+    let until = Instant::now() + PATIENCE;
+    while ledger.status(papers, &other) != 200 {
+        assert!(Instant::now() < until, "a token of a resumed machine");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ca.run(&["revoke", "machine", name]).succeeded();
     ledger.until_refused("a token of a revoked machine", papers, &other);
+}
+
+#[test]
+fn neither_a_jwt_svid_nor_an_assertion_nor_a_trust_snapshot_is_an_access_token() {
+    let ca = house();
+    let ledger = Ledger::with(&ca, ResourceSettings::unbound_tokens);
+    ca.run(&["registrations", "set", &id("/payments"), "--tokens", "bearer"]).succeeded();
+    let machine = Machine::enrolled(&ca, "/payments");
+    let issuer = format!("https://{}", ca.listen());
+    let others = [
+        jwt_svid(&ca, &machine, "ledger"),
+        jwt_svid(&ca, &machine, &issuer),
+        Assertion::of(&ca, &machine).claim("aud", "ledger").sign(&machine.key),
+        wire::get(ca.listen(), Some(&machine.papers), "/v1/trust").text(),
+    ];
+    for other in others {
+        let refused = ledger.ask(None, &other).unwrap();
+        assert_eq!(refused.status, 401, "{other}");
+        assert_eq!(refused.header("www-authenticate"), Some("Bearer error=\"invalid_token\""), "{other}");
+    }
+    assert_eq!(ledger.status(None, &buy(&ca, &machine)), 200);
 }
 
 #[test]

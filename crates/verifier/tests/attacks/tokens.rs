@@ -520,6 +520,52 @@ fn oversized_nested_and_ambiguous_tokens_are_refused_before_any_signature() {
 }
 
 #[test]
+fn each_attack_on_a_token_is_refused_with_its_own_code() {
+    let ledger = Ledger::new();
+    let (key, thief, now) = (&ledger.key, TokenKey::new("key-1"), noon().unix());
+    let ((machine, _), (_, other)) =
+        (ledger.machine(PAYMENTS, LINEAGE), ledger.machine("spiffe://prod.example/thief", LINEAGE));
+    let good = || ledger.unbound();
+    let unsigned = |alg: &str| good().header("alg", alg).header("kid", "key-1").sign_by(|_| String::new());
+    let by_a_secret = |message: &str| {
+        let key = EncodingKey::from_secret(ledger.key.point());
+        jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("a MAC")
+    };
+    let twice = good().claims().to_string().replacen('{', r#"{"sub":"spiffe://prod.example/admin","#, 1);
+    let header = r#"{"alg":"ES256","typ":"at+jwt","kid":"key-1"}"#;
+    let early = good().claim("iat", now + 60);
+    let cases = [
+        ("token_algorithm", unsigned("none")),
+        ("token_algorithm", good().header("alg", "HS256").header("kid", "key-1").sign_by(by_a_secret)),
+        ("token_type", good().header("typ", "JWT").sign(key)),
+        ("token_type", good().header("typ", "client-authentication+jwt").sign(key)),
+        ("token_foreign", good().header("kid", "../../etc/passwd").sign(key)),
+        ("token_header", good().header("jwk", thief.jwk()).sign(&thief)),
+        ("token_header", good().header("jku", "https://evil.example/keys").sign(&thief)),
+        ("token_header", good().header("x5u", "https://evil.example/chain").sign(&thief)),
+        ("token_signature", good().sign(&thief)),
+        ("token_audience", good().claim("aud", "archive").sign(key)),
+        ("token_foreign", good().claim("iss", "https://evil.example").sign(key)),
+        ("token_expired", good().claim("iat", now - 900).claim("exp", now - 31).sign(key)),
+        ("token_not_yet_valid", early.claim("exp", now + 900).sign(key)),
+        ("token_not_holder", token().bound_to(&machine, LINEAGE).sign(key)),
+        ("token_claims", good().scope("ledger:read archive:read").sign(key)),
+        ("token_claims", token().sign(key)),
+        ("token_malformed", good().claim("x", "x".repeat(9000)).sign(key)),
+        ("token_malformed", good().claim("x", json!([[[[[[[[1]]]]]]]])).sign(key)),
+        ("token_malformed", TokenForge::of(header, &twice, |text| key.sign(text))),
+        ("token_revoked", good().claim("jti", "t-2").sign(key)),
+    ];
+    ledger.publish(ledger.snapshot(2).list("token_ids", json!(["t-2"])));
+    let resource = ledger.settings().unbound_tokens().build().expect("a resource server");
+    for (code, token) in &cases {
+        let refusal = resource.judge(token, Some(&other)).expect_err(code);
+        assert_eq!(refusal.code(), *code, "{refusal}");
+    }
+    assert_eq!(ledger.judge(&good().sign(key), None).expect_err("bound ones only").code(), "token_unbound");
+}
+
+#[test]
 fn another_implementation_agrees_on_what_a_good_token_is() {
     let ledger = Ledger::new();
     let theirs =
