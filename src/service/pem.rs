@@ -7,6 +7,9 @@ use rustls_pki_types::{
     CertificateDer, CertificateSigningRequestDer, SubjectPublicKeyInfoDer, pem::PemObject as _,
 };
 
+/// RFC 7468 §2: generators wrap at 64 characters.
+const LINE: usize = 64;
+
 /// Why a PEM text was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
@@ -32,13 +35,20 @@ pub enum PemError {
 #[must_use]
 pub fn encode(label: &str, der: &[u8]) -> String {
     let body = STANDARD.encode(der);
-    let mut text = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 32);
-    text.push_str(&format!("-----BEGIN {label}-----\n"));
-    for line in body.as_bytes().chunks(64) {
-        text.extend(line.iter().map(|octet| char::from(*octet)));
+    let mut text = String::with_capacity(body.len() + body.len() / LINE + 2 * label.len() + 40);
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, more) = rest.split_at_checked(LINE).unwrap_or((rest, ""));
+        text.push_str(line);
         text.push('\n');
+        rest = more;
     }
-    text.push_str(&format!("-----END {label}-----\n"));
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
     text
 }
 

@@ -125,7 +125,16 @@ impl FromStr for Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day, hour, minute, second) = self.civil();
-        f.pad(&format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+        let pair = |number: i32| u8::try_from(number).unwrap_or_default();
+        let parts = [(pair(year / 100), ""), (pair(year % 100), "-"), (month, "-"), (day, "T"), (hour, ":")];
+        // Written out, because every certificate and event has several and formatting is dear.
+        let mut text = String::with_capacity(20);
+        for (number, after) in parts.into_iter().chain([(minute, ":"), (second, "Z")]) {
+            text.push(char::from(b'0' + number / 10));
+            text.push(char::from(b'0' + number % 10));
+            text.push_str(after);
+        }
+        f.pad(&text)
     }
 }
 

@@ -157,7 +157,8 @@ where
             Some(_) = open.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((socket, from)) => match sources.admit(from.ip()) {
-                    Some(place) => { open.spawn(Arc::clone(&desk).attend(socket, from, place)); }
+                    // A task is moved several times; what it does is large, so only its place is.
+                    Some(place) => { open.spawn(Box::pin(Arc::clone(&desk).attend(socket, from, place))); }
                     None => tracing::debug!(%local, %from, "too many connections, closed at once"),
                 },
                 Err(fault) => {
