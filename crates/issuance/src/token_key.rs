@@ -128,30 +128,30 @@ mod tests {
             assert_eq!(check(&[key(good)]), Ok(()), "{good}");
         }
         let lineage = Lineage::from_random([7; 16]).to_string();
-        for bad in ["", "a b", "ü", "00ff", &lineage, &"x".repeat(65)] {
+        for bad in ["", "a b", "ü", "00ff", "abc", &lineage, &"x".repeat(65)] {
             assert!(matches!(check(&[key(bad)]), Err(TokenKeyError::Id { .. })), "{bad}");
         }
     }
 
     #[test]
     fn only_p256_keys_in_their_one_encoding_are_registered() {
-        let of = |spki: Vec<u8>| TokenKey { spki, ..key("a") };
+        let of = |spki: Vec<u8>| TokenKey { spki, ..key("one") };
         let other = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().subject_public_key_info();
         assert_eq!(check(&[of(other)]), Err(TokenKeyError::Kind { found: KeyKind::Ed25519 }));
-        let mut cut = key("a").spki;
+        let mut cut = key("one").spki;
         cut.pop();
-        for spki in [cut, [key("a").spki, vec![0]].concat(), Vec::new()] {
+        for spki in [cut, [key("one").spki, vec![0]].concat(), Vec::new()] {
             assert!(matches!(check(&[of(spki)]), Err(TokenKeyError::Key(_))));
         }
     }
 
     #[test]
     fn names_and_keys_of_one_identity_differ_and_are_few() {
-        let (one, two) = (key("a"), key("b"));
+        let (one, two) = (key("one"), key("two"));
         assert_eq!(check(&[one.clone(), two.clone()]), Ok(()));
         let again = TokenKey { spki: one.spki.clone(), ..two };
-        assert_eq!(check(&[one, again]), Err(TokenKeyError::Twice { id: "b".to_owned() }));
-        assert_eq!(check(&[key("a"), key("a")]), Err(TokenKeyError::Twice { id: "a".to_owned() }));
+        assert_eq!(check(&[one, again]), Err(TokenKeyError::Twice { id: "two".to_owned() }));
+        assert_eq!(check(&[key("one"), key("one")]), Err(TokenKeyError::Twice { id: "one".to_owned() }));
         let many: Vec<_> = (0..=MAX_TOKEN_KEYS).map(|n| key(&format!("key-{n}"))).collect();
         assert_eq!(check(&many), Err(TokenKeyError::TooMany { found: MAX_TOKEN_KEYS + 1 }));
     }
