@@ -253,8 +253,7 @@ impl Held<'_> {
         let before = |name: &&String| generation::number(name).is_some_and(|n| n < number);
         let previous = names.iter().filter(before).max_by_key(|name| generation::number(name));
         for name in names.iter().filter(|name| Some(*name) != current.as_ref() && Some(*name) != previous) {
-            let path = self.generations().join(name);
-            fs::remove_dir_all(&path).map_err(|error| AgentError::file("remove", &path, &error))?;
+            generation::remove(&self.generations().join(name))?;
         }
         Ok(())
     }

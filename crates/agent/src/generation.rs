@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use countersign_api::pem_block;
+use rustix::fs::{Dir, Mode, OFlags, open};
+use rustix::io::Errno;
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
@@ -83,13 +85,31 @@ pub(crate) fn write(
 
 /// The names in a directory; none if it does not exist.
 pub(crate) fn list(dir: &Path) -> Result<Vec<String>, AgentError> {
-    let read = || -> io::Result<Vec<String>> {
-        fs::read_dir(dir)?.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned())).collect()
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Not the standard library's: that one panics when the disk fails at the end of it.
+    let read = || -> Result<Vec<String>, Errno> {
+        let names = Dir::new(open(dir, flags, Mode::empty())?)?
+            .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()));
+        names.filter(|name| !matches!(name.as_deref(), Ok("." | ".."))).collect()
     };
     match read() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.map_err(|error| AgentError::file("list", dir, &error)),
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        other => other.map_err(|error| AgentError::file("list", dir, &error.into())),
     }
+}
+
+/// Removes a generation, or what there is of one.
+pub(crate) fn remove(home: &Path) -> Result<(), AgentError> {
+    let failed = |error| AgentError::file("remove", home, &error);
+    for name in list(home)? {
+        let path = home.join(name);
+        if path.is_symlink() || !path.is_dir() {
+            fs::remove_file(path).map_err(failed)?;
+        } else {
+            fs::remove_dir_all(path).map_err(failed)?;
+        }
+    }
+    fs::remove_dir(home).map_err(failed)
 }
 
 /// The number a generation's name begins with; `None` for one that was never finished.

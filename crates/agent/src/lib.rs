@@ -84,6 +84,6 @@ pub use outputs::Outputs;
 pub use reload::{Reload, ReloadSignal, reload};
 pub use renew::{RenewOptions, recover, renew};
 #[cfg(feature = "workload-api")]
-pub use socket::{WorkloadApi, soften};
+pub use socket::{Drill, Drilled, WorkloadApi, soften};
 pub use stages::{Interrupted, Stage, Stages, Uninterrupted, UnknownStage};
 pub use token::{AccessToken, TokenWish, token};

@@ -61,13 +61,8 @@ pub(super) async fn follow(custody: Arc<Custody>) {
                 if custody.machine.roots().is_ok_and(|roots| answer.body.spiffe_sequence > roots.version()) {
                     custody.follow_roots().await;
                 }
-                let (hint, authorities) =
-                    (answer.body.spiffe_refresh_hint, Authorities::of_bundle(&answer.body));
-                custody.view.send_if_modified(|view| {
-                    let is_new = *view.authorities != authorities;
-                    view.authorities = Arc::new(authorities);
-                    is_new
-                });
+                custody.bundle_is(&answer.body);
+                let hint = answer.body.spiffe_refresh_hint;
                 if hint == 0 { USUALLY } else { Duration::from_secs(hint).clamp(OFTEN, RARELY) }
             }
             Err(error) => {
@@ -80,6 +75,18 @@ pub(super) async fn follow(custody: Arc<Custody>) {
             // A token came that is signed by a key nobody here knows.
             () = async { custody.tokens.unknown_key.notified().await; tokio::time::sleep(OFTEN / 10).await; } => {}
         }
+    }
+}
+
+impl Custody {
+    /// The CA publishes these keys now.
+    pub(crate) fn bundle_is(&self, bundle: &Bundle) {
+        let authorities = Authorities::of_bundle(bundle);
+        self.view.send_if_modified(|view| {
+            let is_new = *view.authorities != authorities;
+            view.authorities = Arc::new(authorities);
+            is_new
+        });
     }
 }
 

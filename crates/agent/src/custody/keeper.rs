@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Custody;
 use super::svid::Svid;
+use super::turns::Turn;
 use super::view::Trouble;
 use crate::answer::Accepted;
 use crate::dir::Dir;
@@ -26,6 +27,11 @@ use crate::outputs::Outputs;
 use crate::pending::Purpose;
 use crate::schedule::{Action, Event, Failure, Lease, Schedule};
 use crate::stages::Uninterrupted;
+
+/// The shortest time between two attempts for one identity, as its schedule has it.
+const BREATH: Duration = Duration::from_secs(1);
+/// Long enough for everybody who was called to join the line, too short to matter.
+const GATHERING: Duration = Duration::from_millis(50);
 
 /// Where the identity lies: a name without the characters of a SPIFFE ID that mean something to a file system.
 pub(super) fn home(custody: &Custody, id: &SpiffeId) -> PathBuf {
@@ -71,25 +77,58 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
         Ok(Some(found)) if found.validity().contains(custody.now()) => Event::Loaded(Lease::from(&found)),
         _ => Event::RenewNow,
     };
+    let mut returns = custody.returns.subscribe();
+    // Whether the CA was away at the last attempt, and did not say for how long.
+    let (mut is_away, mut is_called) = (false, false);
     loop {
         let (_, action) = schedule.on(event, custody.now());
         event = match action {
             Action::Wait(pause) => tokio::select! {
                 () = tokio::time::sleep(pause) => Event::Tick,
                 _ = orders.changed() => Event::RenewNow,
+                _ = returns.changed(), if is_away => {
+                    tokio::time::sleep(BREATH).await;
+                    is_called = true;
+                    Event::RenewNow
+                }
             },
             // Nobody uses it, so nobody misses it.
             _ if !is_in_use(&custody, &id) => return,
             // The machine's certificate speaks for it, so an expired one is no other case; nobody asks for its window.
-            Action::Renew | Action::Recover | Action::AskWindow => match issue(&custody, &dir, &id).await {
-                Ok(identity) => Event::Renewed(Lease::from(&identity)),
-                Err(error) => {
-                    failed(&custody, &id, &error);
-                    Event::Failed { failure: Failure::from(&error), retry_after: error.retry_after() }
+            Action::Renew | Action::Recover | Action::AskWindow => {
+                let turn = turn(&custody, &id, is_called).await;
+                returns.mark_unchanged();
+                let end = issue(&custody, &dir, &id).await;
+                drop(turn);
+                is_called = false;
+                match end {
+                    Ok(identity) => {
+                        if is_away {
+                            custody.ca_is_back();
+                        }
+                        is_away = false;
+                        Event::Renewed(Lease::from(&identity))
+                    }
+                    Err(error) => {
+                        failed(&custody, &id, &error);
+                        let (failure, retry_after) = (Failure::from(&error), error.retry_after());
+                        is_away = failure == Failure::Passing && retry_after.is_none();
+                        Event::Failed { failure, retry_after }
+                    }
                 }
-            },
+            }
         };
     }
+}
+
+/// Waits until it is this one's turn at the CA. Those who were called together first see who else was.
+async fn turn(custody: &Custody, id: &SpiffeId, is_called: bool) -> Turn {
+    let end = custody.view.borrow().svids.get(id).map(|svid| svid.validity().not_after());
+    let place = custody.turns.join(end, id);
+    if is_called {
+        tokio::time::sleep(GATHERING).await;
+    }
+    place.turn().await
 }
 
 /// Whether somebody holds it, or did within the life of its certificate: a process that reads files or asks now and then

@@ -10,6 +10,7 @@ mod registrations;
 mod steward;
 mod svid;
 mod tokens;
+mod turns;
 mod uses;
 mod view;
 
@@ -33,6 +34,7 @@ pub(crate) use view::{Trouble, View};
 
 use entitlement::Entitlement;
 use tokens::Tokens;
+use turns::Turns;
 use uses::Uses;
 
 /// The identities of this machine, kept for its processes.
@@ -45,8 +47,12 @@ pub(crate) struct Custody {
     view: watch::Sender<View>,
     uses: Uses,
     tokens: Tokens,
+    /// Who is issued when.
+    turns: Turns,
     /// Counts the orders to renew everything.
     orders: watch::Sender<u64>,
+    /// Counts how often somebody found the CA back after it had been away.
+    returns: watch::Sender<u64>,
 }
 
 impl Custody {
@@ -64,7 +70,9 @@ impl Custody {
             view: watch::Sender::new(View::default()),
             uses: Uses::default(),
             tokens: Tokens::default(),
+            turns: Turns::default(),
             orders: watch::Sender::new(0),
+            returns: watch::Sender::new(0),
         };
         custody.machine_is(&identity)?;
         registrations::remembered(&custody)?;
@@ -93,6 +101,9 @@ impl Custody {
             view.machine = Some(id.clone());
             view.svids.insert(id, svid);
         });
+        if self.view.borrow().troubles.values().any(|trouble| matches!(trouble, Trouble::Away(_))) {
+            self.ca_is_back();
+        }
         Ok(())
     }
 
@@ -116,6 +127,11 @@ impl Custody {
     /// Renews every workload's identity that is in use.
     pub(crate) fn renew_now(&self) {
         self.orders.send_modify(|orders| *orders = orders.wrapping_add(1));
+    }
+
+    /// The CA was away and is back: whoever waits for its next attempt need not.
+    fn ca_is_back(&self) {
+        self.returns.send_modify(|returns| *returns = returns.wrapping_add(1));
     }
 
     /// How everything stands, now and from now on.

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
+use tonic::body::Body;
 
 use super::authority::Softened;
 use super::routes::Routes;
@@ -62,9 +65,9 @@ impl Connection {
 
 /// Serves the calls of one connection until the caller hangs up or ends.
 pub(super) async fn serve(stream: UnixStream, connection: Arc<Connection>, routes: &Arc<Routes>) {
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (routes, connection) = (Arc::clone(routes), Arc::clone(&connection));
-        async move { Ok::<_, Infallible>(routes.answer(request, &connection).await) }
+        async move { Ok::<_, Infallible>(routes.answer(request.map(Body::new), &connection).await) }
     });
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

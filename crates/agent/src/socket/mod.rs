@@ -7,6 +7,7 @@
 
 mod authority;
 mod connection;
+mod drill;
 mod follower;
 mod listener;
 mod routes;
@@ -17,6 +18,7 @@ mod settings;
 mod workload_api;
 
 pub use authority::soften;
+pub use drill::{Drill, Drilled};
 pub(crate) use listener::open;
 pub use settings::WorkloadApi;
 pub(crate) use settings::{WorkloadApiFile, read as read_settings};

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tonic::Status;
 use tonic::body::Body;
@@ -27,12 +26,12 @@ const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 /// What every call of the Workload API carries (SPIFFE Workload Endpoint §3): a request that was forged by way of a
 /// browser or a proxy does not.
-const SECURITY_HEADER: &str = "workload.spiffe.io";
+pub(super) const SECURITY_HEADER: &str = "workload.spiffe.io";
 /// The largest message read: honest ones are a token and an audience.
 const MESSAGE: usize = 64 << 10;
 
 type Answering = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
-type Handler = Box<dyn Fn(Request<Incoming>) -> Answering + Send + Sync>;
+type Handler = Box<dyn Fn(Request<Body>) -> Answering + Send + Sync>;
 
 /// The services by name.
 pub(super) struct Routes {
@@ -61,7 +60,7 @@ impl Routes {
 
     pub(super) async fn answer(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<Body>,
         connection: &Arc<Connection>,
     ) -> Response<Body> {
         let name = request.uri().path().trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -79,11 +78,7 @@ impl Routes {
 
 fn handler<S>(service: S) -> Handler
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     Box::new(move |request| {

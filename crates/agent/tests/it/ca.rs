@@ -222,10 +222,6 @@ impl Ca {
     }
 
     /// A certificate of the usual shape for a public key.
-    pub(crate) fn leaf(&self, id: &str, bits: Vec<u8>, now: Timestamp) -> CertificateDer<'static> {
-        self.leaf_of(LIFE, id, bits, now)
-    }
-
     fn leaf_of(&self, life: Duration, id: &str, bits: Vec<u8>, now: Timestamp) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
@@ -251,17 +247,22 @@ impl Ca {
 
     /// The honest answer for a key, as the one it names.
     pub(crate) fn answer(&self, id: &str, spki: &[u8]) -> CertificateResponse {
+        self.answer_of(LIFE, id, spki)
+    }
+
+    /// The same with a certificate of another life.
+    pub(crate) fn answer_of(&self, life: Duration, id: &str, spki: &[u8]) -> CertificateResponse {
         let now = self.clock.now();
         // The last 65 octets of a P-256 SubjectPublicKeyInfo are the point.
-        let leaf = self.leaf(id, spki[spki.len() - 65..].to_vec(), now);
-        let end = now + LIFE - Duration::from_secs(1);
+        let leaf = self.leaf_of(life, id, spki[spki.len() - 65..].to_vec(), now);
+        let end = now + life - Duration::from_secs(1);
         CertificateResponse {
             machine: "m-00112233aabbccdd".into(),
             chain: pem(&leaf) + &pem(&self.issuer),
             bundle: self.bundled.lock().unwrap().iter().map(pem).collect(),
             not_after: end.to_string(),
-            renew_after: (now + LIFE / 3).to_string(),
-            renew_before: (now + LIFE / 2).to_string(),
+            renew_after: (now + life / 3).to_string(),
+            renew_before: (now + life / 2).to_string(),
             server_time: now.to_string(),
         }
     }
@@ -353,7 +354,10 @@ async fn handle(ca: &Ca, presented: Option<String>, request: Request<Incoming>) 
         ca.hold(&query).await;
     }
     let (status, text) = ca.reply(&Asked { path, body, spki, presented });
-    Response::builder().status(status).header("Retry-After", "2").body(Full::new(Bytes::from(text))).unwrap()
+    let response = Response::builder().status(status);
+    // A proxy before a CA that is away does not know for how long.
+    let response = if status == 502 { response } else { response.header("Retry-After", "2") };
+    response.body(Full::new(Bytes::from(text))).unwrap()
 }
 
 fn public_key_of_request(pem: &str) -> Vec<u8> {

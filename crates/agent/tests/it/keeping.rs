@@ -24,13 +24,13 @@ fn start(config: Config, clock: Arc<countersign_identity::ManualClock>) -> Runni
 }
 
 async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..500 {
+    for _ in 0..1500 {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{what}: not within 10 s");
+    panic!("{what}: not within 30 s");
 }
 
 async fn enrolled(ca: &Ca, dir: &Path) {

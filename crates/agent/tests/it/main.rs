@@ -13,6 +13,8 @@ mod herd;
 mod installing;
 mod keeping;
 mod keystore;
+mod limits;
+mod outage;
 mod peers;
 mod program;
 mod proxies;

@@ -1,0 +1,4 @@
+//! Runs [`countersign_agent_fuzz::sds`] on what libFuzzer makes up.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| countersign_agent_fuzz::sds(octets));
