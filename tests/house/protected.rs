@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -36,20 +37,26 @@ permissions! {
     }
 }
 
-struct Ledger {
-    address: SocketAddr,
+pub(crate) struct Ledger {
+    pub(crate) address: SocketAddr,
     _runtime: Runtime,
 }
 
 impl Ledger {
     #[track_caller]
-    fn of(ca: &Ca) -> Self {
+    pub(crate) fn of(ca: &Ca) -> Self {
         Self::with(ca, |resource| resource)
     }
 
     #[track_caller]
     fn with(ca: &Ca, change: impl FnOnce(ResourceSettings) -> ResourceSettings) -> Self {
         let dir = ca.enroll_agent("/ledger", "ledger");
+        Self::at(ca, &dir, change)
+    }
+
+    /// With the identity in a directory.
+    #[track_caller]
+    pub(crate) fn at(ca: &Ca, dir: &Path, change: impl FnOnce(ResourceSettings) -> ResourceSettings) -> Self {
         let runtime = Runtime::new().unwrap();
         let address = runtime.block_on(async {
             let me = OwnIdentity::from_files(dir.join("svid.pem"), dir.join("svid.key")).unwrap();
@@ -74,7 +81,7 @@ impl Ledger {
         Self { address, _runtime: runtime }
     }
 
-    fn ask(&self, papers: Option<&Papers>, bearer: &str) -> Option<Answer> {
+    pub(crate) fn ask(&self, papers: Option<&Papers>, bearer: &str) -> Option<Answer> {
         let mut connection = Connection::open(self.address, papers).ok()?;
         let head = format!("GET /entries HTTP/1.1\r\nhost: ledger\r\nauthorization: Bearer {bearer}\r\n\r\n");
         connection.send(head.as_bytes()).ok()?;

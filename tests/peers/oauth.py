@@ -1,6 +1,6 @@
 """Authlib, requests, requests-oauthlib and PyJWT against a CA: discovery, tokens by certificate and by private_key_jwt, and
 a resource server that takes a token only with the certificate it is bound to.
-Arguments: issuer, directory of the client, of the service, of somebody else, client id."""
+Arguments: issuer, directory of the client, of the service, of somebody else, client id, a URL of a service with our verifier."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ from joserfc.jwk import ECKey
 from oauthlib.oauth2 import BackendApplicationClient
 from requests_oauthlib import OAuth2Session as OauthlibSession
 
-ISSUER, CLIENT, SERVICE, OTHER, CLIENT_ID = sys.argv[1:]
+ISSUER, CLIENT, SERVICE, OTHER, CLIENT_ID, OURS = sys.argv[1:]
 BUNDLE = os.path.join(CLIENT, "bundle.pem")
 
 
@@ -135,20 +135,12 @@ def ledger():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ledger)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"https://127.0.0.1:{server.server_port}/"
+    return f"https://localhost:{server.server_port}/"
 
 
 def call(url, directory, token):
-    context = ssl.create_default_context(cafile=BUNDLE)
-    context.load_cert_chain(*papers(directory))
-    # The service is known by its SPIFFE ID, which requests does not look at.
-    context.check_hostname = False
-    adapter = requests.adapters.HTTPAdapter()
-    adapter.init_poolmanager(1, 1, ssl_context=context, assert_hostname=False)
-    session = requests.Session()
-    session.mount("https://", adapter)
-    answer = session.get(url, headers={"Authorization": f"Bearer {token}"}, verify=BUNDLE, timeout=20)
-    return answer.status_code
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.get(url, headers=headers, cert=papers(directory), verify=BUNDLE, timeout=20).status_code
 
 
 def main():
@@ -166,9 +158,12 @@ def main():
         assert claims["sub"] == CLIENT_ID and claims["cs_lineage"].startswith("l-"), claims
         assert call(url, CLIENT, token) == 200
         assert call(url, OTHER, token) == 403, "stolen"
+        assert call(OURS, CLIENT, token) == 200
+        assert call(OURS, OTHER, token) == 401, "stolen"
         head, body, signature = token.split(".")
         forged = f"{head}.{body}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}"
         assert call(url, CLIENT, forged) == 401
+        assert call(OURS, CLIENT, forged) == 401
     print("done")
 
 
