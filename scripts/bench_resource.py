@@ -1,8 +1,8 @@
-"""What scripts/bench measures of tokens: B9, the verifier's half, and whether the check of API keys tells anything by its time."""
+"""What scripts/bench measures of a service that takes tokens: B9 at the verifier, and whether the check of API keys tells anything
+by its time."""
 
 import json
 
-from bench_verifier import example
 from servers import run
 
 # |t| below which two distributions of times are the same, after dudect.
@@ -16,8 +16,8 @@ AIMS = {
 }
 
 
-def measure(scratch, started):
-    """Everything here, with what each aim found."""
+def measure(example):
+    """Everything here, with what each aim found; `example` builds one and says where it is."""
     verified = json.loads(run(example("tokens")))
     timed = json.loads(run(example("constant-time")))
     found = {
