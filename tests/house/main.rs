@@ -33,6 +33,7 @@ mod limits;
 mod machine;
 mod oauth;
 mod operators;
+mod outages;
 mod peers;
 mod program;
 mod protected;

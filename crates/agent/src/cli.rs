@@ -31,6 +31,9 @@ use crate::stages;
 use crate::status::{State, Status, from_now};
 use crate::token::{TokenWish, token};
 
+/// Threads for look-ups of names and of callers: a machine has few of either at a time, and memory for each.
+const BLOCKING: usize = 8;
+
 /// Gives this machine an identity from a Countersign CA and keeps it valid.
 ///
 /// Exit status: 0 done, 1 refused or failed, 2 usage, 3 the CA is unreachable (retry later).
@@ -144,7 +147,8 @@ impl Place {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING).build();
     let end = match runtime {
         Ok(runtime) => {
             let end = runtime.block_on(perform(&cli.command));

@@ -40,6 +40,7 @@ impl Roots {
     }
 
     /// The version of the last document walked; 0 before the first.
+    #[cfg(feature = "workload-api")]
     pub(crate) fn version(&self) -> u64 {
         self.known().map_or(0, |walked| walked.version())
     }

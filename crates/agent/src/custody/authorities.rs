@@ -84,7 +84,9 @@ impl Custody {
         let authorities = Authorities::of_bundle(bundle);
         self.view.send_if_modified(|view| {
             let is_new = *view.authorities != authorities;
-            view.authorities = Arc::new(authorities);
+            if is_new {
+                Arc::make_mut(view).authorities = Arc::new(authorities);
+            }
             is_new
         });
     }

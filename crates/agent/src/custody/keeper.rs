@@ -61,6 +61,7 @@ fn take(custody: &Custody, svid: Svid) {
         let id = svid.id().clone();
         let is_wanted = view.is_workload(&id);
         if is_wanted {
+            let view = Arc::make_mut(view);
             view.troubles.remove(&id);
             view.svids.insert(id, Arc::new(svid));
         }
@@ -98,7 +99,8 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
             Action::Renew | Action::Recover | Action::AskWindow => {
                 let turn = turn(&custody, &id, is_called).await;
                 returns.mark_unchanged();
-                let end = issue(&custody, &dir, &id).await;
+                // Boxed: what an issuance needs of memory is there only while it goes on.
+                let end = Box::pin(issue(&custody, &dir, &id)).await;
                 drop(turn);
                 is_called = false;
                 match end {
@@ -173,5 +175,7 @@ fn failed(custody: &Custody, id: &SpiffeId, error: &AgentError) {
     } else {
         Trouble::Away(error.to_string())
     };
-    custody.view.send_if_modified(|view| view.troubles.insert(id.clone(), trouble.clone()) != Some(trouble));
+    custody.view.send_if_modified(|view| {
+        Arc::make_mut(view).troubles.insert(id.clone(), trouble.clone()) != Some(trouble)
+    });
 }

@@ -44,7 +44,7 @@ pub(crate) struct Custody {
     /// Who may have the machine's own identity: any of these sets.
     own: Vec<Vec<Selector>>,
     home: PathBuf,
-    view: watch::Sender<View>,
+    view: watch::Sender<Arc<View>>,
     uses: Uses,
     tokens: Tokens,
     /// Who is issued when.
@@ -67,7 +67,7 @@ impl Custody {
             machine,
             own,
             home: home.join(WORKLOADS),
-            view: watch::Sender::new(View::default()),
+            view: watch::Sender::default(),
             uses: Uses::default(),
             tokens: Tokens::default(),
             turns: Turns::default(),
@@ -94,6 +94,7 @@ impl Custody {
         let known = self.machine.roots()?.certificates();
         let roots = known.map_or_else(|| Svid::roots(identity), Ok)?;
         self.view.send_modify(|view| {
+            let view = Arc::make_mut(view);
             view.own = self.own.iter().map(|selectors| Entitlement::of_machine(&id, selectors)).collect();
             view.trust_domain = Some(id.trust_domain());
             view.roots = roots;
@@ -112,7 +113,7 @@ impl Custody {
         match self.machine.walk_roots().await {
             Ok(roots) => drop(self.view.send_if_modified(|view| match roots.certificates() {
                 Some(roots) if roots != view.roots => {
-                    view.roots = roots;
+                    Arc::make_mut(view).roots = roots;
                     true
                 }
                 _ => false,
@@ -135,7 +136,7 @@ impl Custody {
     }
 
     /// How everything stands, now and from now on.
-    pub(crate) fn watch(&self) -> watch::Receiver<View> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }
 

@@ -24,7 +24,7 @@ pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
     let path = custody.home.join(FILE);
     let Some(text) = durable::read(&path)? else { return Ok(()) };
     match serde_json::from_slice::<WorkloadRegistrations>(&text) {
-        Ok(told) => custody.view.send_modify(|view| take(view, &told)),
+        Ok(told) => custody.view.send_modify(|view| take(Arc::make_mut(view), &told)),
         // The CA tells it again; until then nobody gets anything.
         Err(error) => {
             tracing::warn!(path = %path.display(), %error, "what is remembered cannot be understood")
@@ -71,7 +71,7 @@ fn heard(custody: &Custody, told: &WorkloadRegistrations) {
     if let Err(error) = write(custody, told) {
         tracing::warn!(%error, "the registrations cannot be kept for the next start");
     }
-    custody.view.send_modify(|view| take(view, told));
+    custody.view.send_modify(|view| take(Arc::make_mut(view), told));
     tracing::info!(
         sequence = told.sequence,
         count = told.registrations.len(),

@@ -50,6 +50,7 @@ fn drop_unregistered(custody: &Custody, running: &mut BTreeMap<SpiffeId, AbortHa
         stays
     });
     custody.view.send_if_modified(|view| {
+        let view = Arc::make_mut(view);
         let before = view.svids.len();
         let machine = view.machine.clone();
         view.svids.retain(|id, _| Some(id) == machine.as_ref() || registered.contains(id));

@@ -22,7 +22,7 @@ const ISSUANCE: Duration = Duration::from_secs(10);
 /// Follows one caller's identities.
 pub(super) struct Follower {
     connection: Arc<Connection>,
-    view: watch::Receiver<View>,
+    view: watch::Receiver<Arc<View>>,
     begun: Instant,
     in_use: Option<InUse>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Known {
     /// Its identities, the default first; never empty.
     pub(super) svids: Vec<Arc<Svid>>,
     /// The rest of what there is.
-    pub(super) view: View,
+    pub(super) view: Arc<View>,
 }
 
 impl Follower {
@@ -43,10 +43,10 @@ impl Follower {
     }
 
     /// The identities that the caller has a right to now, after the grace; at least one.
-    pub(super) async fn entitled(&mut self) -> Result<(Vec<SpiffeId>, View), Status> {
+    pub(super) async fn entitled(&mut self) -> Result<(Vec<SpiffeId>, Arc<View>), Status> {
         loop {
             let process = self.connection.selectors().await;
-            let view = self.view.borrow_and_update().clone();
+            let view = Arc::clone(&self.view.borrow_and_update());
             let ids = view.entitled(&process, self.connection.custody.now());
             if !ids.is_empty() {
                 return Ok((ids, view));

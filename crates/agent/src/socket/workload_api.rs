@@ -37,7 +37,7 @@ impl Api {
     }
 
     /// The trust domain, for a caller that has some identity in it.
-    async fn domain_for(&self, follower: &mut Follower) -> Result<(TrustDomain, View), Status> {
+    async fn domain_for(&self, follower: &mut Follower) -> Result<(TrustDomain, Arc<View>), Status> {
         let (_, view) = follower.entitled().await?;
         let domain = view.trust_domain.clone();
         domain.map(|domain| (domain, view)).ok_or_else(|| Status::unavailable("starting"))
