@@ -16,11 +16,11 @@ use super::{Ca, Client, Refused};
 
 /// One window of counting. A holder that renews its token every few minutes leaves two events an hour.
 const WINDOW: Duration = Duration::from_hours(1);
-/// Past this many kinds of grants in one window, further ones are counted in the metrics only.
+/// Past this many kinds of grants in one window, further ones are counted together, without the identity.
 const MOST: usize = 100_000;
 
-/// Who was granted, for what, and how they proved themselves.
-type Kind = (SpiffeId, String, &'static str);
+/// Who was granted (nobody in particular: all for whom there was no room), for what, and how they proved themselves.
+type Kind = (Option<SpiffeId>, String, &'static str);
 
 /// How often something was granted in the window that is open.
 #[derive(Debug, Default)]
@@ -44,6 +44,10 @@ impl Tally {
         let room = window.repeats.len() < MOST;
         if room {
             window.repeats.insert(kind, 0);
+        } else {
+            let (_, service, method) = kind;
+            let others = window.repeats.entry((None, service, method)).or_default();
+            *others = others.saturating_add(1);
         }
         room
     }
@@ -84,7 +88,7 @@ impl Ca {
         scope: &str,
         source: Source,
     ) -> Result<(), Refused> {
-        let kind = (client.id.clone(), service.to_owned(), client.method());
+        let kind = (Some(client.id.clone()), service.to_owned(), client.method());
         self.metrics().count_token(client.method());
         let now = self.now();
         if !self.grants.count(kind.clone(), now) {
@@ -155,7 +159,11 @@ impl Ca {
 }
 
 fn granted((id, service, method): &Kind, now: Timestamp) -> Event {
-    Event::new("token.granted", now).text("spiffe_id", id).text("service", service).text("method", method)
+    let event = Event::new("token.granted", now).text("service", service).text("method", method);
+    match id {
+        Some(id) => event.text("spiffe_id", id),
+        None => event,
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +171,7 @@ mod tests {
     use super::*;
 
     fn kind(service: &str) -> Kind {
-        ("spiffe://td/a".parse().unwrap(), service.to_owned(), "certificate")
+        (Some("spiffe://td/a".parse().unwrap()), service.to_owned(), "certificate")
     }
 
     #[test]
@@ -175,6 +183,21 @@ mod tests {
         assert_eq!(tally.close(start + WINDOW - Duration::from_secs(1)), []);
         assert_eq!(tally.close(start + WINDOW), [(kind("ledger"), 2)]);
         assert!(tally.count(kind("ledger"), start + WINDOW));
+    }
+
+    #[test]
+    fn those_for_whom_there_is_no_room_are_counted_together() {
+        let (tally, start) = (Tally::default(), Timestamp::from_unix(1_000_000));
+        for n in 0..MOST {
+            assert!(tally.count(kind(&n.to_string()), start));
+        }
+        for service in ["ledger", "ledger", "post"] {
+            assert!(!tally.count(kind(service), start));
+        }
+        let mut left = tally.cut();
+        left.sort();
+        let others = |service: &str, many| ((None, service.to_owned(), "certificate"), many);
+        assert_eq!(left, [others("ledger", 2), others("post", 1)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{
     ca::{Ca, id},
     machine::Machine,
     oauth::{read, refused, token},
+    restoration::{lose, restore},
 };
 
 /// The time so many seconds from now, as flags want it.
@@ -183,4 +184,28 @@ fn a_key_without_a_name_is_called_by_its_thumbprint() {
     let added = ca.json(&[&add[..], &["--until", &in_seconds(60)]].concat());
     assert_eq!(added["kid"].as_str().unwrap().len(), 43, "{added}");
     ca.run(&[&add[..], &["--until", &in_seconds(60), "--id", "again"]].concat()).ended(1, &["twice"]);
+}
+
+#[test]
+fn a_key_that_was_removed_after_the_backup_stays_dead_in_the_restored_ca() {
+    let (mut ca, machine) = settled();
+    bearer(&ca);
+    let key = registered(&ca, "/payments", "deploy", &in_seconds(3600));
+    ca.run(&["backup", "backup.tar"]).succeeded();
+    ca.run(&["registrations", "remove-key", &id("/payments"), "deploy"]).succeeded();
+    ca.run(&["bundle", "export", "trust.json"]).succeeded();
+    lose(&mut ca);
+    restore(&ca, &["--trust", "trust.json"]).succeeded();
+    ca.start_again();
+    let sign = || by_kid(&ca, &machine, "deploy").sign(&key);
+    assert_eq!(keys(&ca)[0]["status"], "void");
+    // Stating the registration again does not bring it back, and taking the key away and giving it again does.
+    bearer(&ca);
+    let answer = present(&ca, sign);
+    assert!(answer.status == 401 && answer.text().contains("void"), "{}", answer.text());
+    ca.run(&["registrations", "remove-key", &id("/payments"), "deploy"]).succeeded();
+    let file = ca.scratch("deploy.pem");
+    let add = ["registrations", "add-key", &id("/payments"), file.to_str().unwrap(), "--id", "deploy"];
+    ca.run(&[&add[..], &["--until", &in_seconds(60)]].concat()).succeeded();
+    token(&present(&ca, sign));
 }

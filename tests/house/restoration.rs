@@ -20,12 +20,12 @@ use crate::{
 const NEWER_POLICY: &str = "version = 1\n\n[service.ledger]\npermissions = [\"read\"]\n";
 
 /// The CA's disk is lost.
-fn lose(ca: &mut Ca) {
+pub(crate) fn lose(ca: &mut Ca) {
     ca.kill();
     fs::rename(ca.home(), ca.scratch("lost")).unwrap();
 }
 
-fn restore(ca: &Ca, flags: &[&str]) -> Ended {
+pub(crate) fn restore(ca: &Ca, flags: &[&str]) -> Ended {
     ca.run(&[&["restore", "backup.tar", "--dir", "ca", "--passphrase-file", "passphrase"], flags].concat())
 }
 
