@@ -28,6 +28,7 @@ BENCH_CONFIG = {
         "requests_per_second_per_source": 1000000,
         "burst_per_source": 1000000,
         "renewals_per_minute_per_machine": 10000,
+        "tokens_per_second_per_identity": 1000000,
     },
 }
 

@@ -90,7 +90,19 @@ impl Connection {
     /// # Errors
     /// When the connection breaks.
     pub async fn post(&mut self, path: &str, body: Bytes) -> Result<Answer> {
-        let request = Request::post(path).header(HOST, &self.host).header(CONTENT_TYPE, "application/json");
+        self.post_as(path, "application/json", body).await
+    }
+
+    /// Sends a form and reads the whole answer.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn post_form(&mut self, path: &str, body: Bytes) -> Result<Answer> {
+        self.post_as(path, "application/x-www-form-urlencoded", body).await
+    }
+
+    async fn post_as(&mut self, path: &str, kind: &str, body: Bytes) -> Result<Answer> {
+        let request = Request::post(path).header(HOST, &self.host).header(CONTENT_TYPE, kind);
         self.ask(request.body(Full::new(body))?).await
     }
 

@@ -4,6 +4,7 @@
 //! injected clock and shows how large the book is. Both show how far they are and end by themselves.
 
 mod churn;
+mod keys;
 mod seed;
 mod sweep;
 
@@ -17,7 +18,7 @@ use std::{
 use anyhow::Result;
 use clap::Parser;
 use countersign_bench::{corridor::Corridor, crew::Place};
-use countersign_identity::Timestamp;
+use countersign_identity::{SpiffeId, Timestamp};
 use countersign_store::{Book, Options};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
@@ -44,6 +45,21 @@ enum Command {
         /// Revoke each machine at once.
         #[arg(long)]
         revoked: bool,
+    },
+    /// Makes API keys of one identity, in the book of a CA that does not run.
+    Keys {
+        /// The book's directory.
+        #[arg(long)]
+        book: PathBuf,
+        /// Whose.
+        #[arg(long)]
+        spiffe_id: SpiffeId,
+        /// For which service.
+        #[arg(long)]
+        service: String,
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        count: usize,
     },
     /// Lets what has expired leave a book, and says how long others wait meanwhile.
     Sweep {
@@ -79,6 +95,10 @@ async fn main() -> Result<()> {
     match Command::parse() {
         Command::Seed { book, issuer, profile, below, revoked } => {
             let line = seed::run(&book, &issuer, &profile, &below, revoked).await?;
+            writeln!(std::io::stdout(), "{line}")?;
+        }
+        Command::Keys { book, spiffe_id, service, count } => {
+            let line = keys::run(&book, &spiffe_id, &service, count).await?;
             writeln!(std::io::stdout(), "{line}")?;
         }
         Command::Sweep { book, seconds } => {

@@ -32,22 +32,22 @@ pub(crate) struct Load {
     server: SocketAddr,
     /// The identity file; it is written back with the newest certificates.
     #[arg(long)]
-    identities: PathBuf,
+    pub(crate) identities: PathBuf,
     /// How many of its identities to use, each over a connection of its own.
     #[arg(long, default_value_t = 2000)]
     connections: usize,
     /// Workers that renew at the same time.
     #[arg(long, default_value_t = 10)]
-    concurrency: usize,
+    pub(crate) concurrency: usize,
     /// Stop after this many seconds, even if not all identities have renewed.
     #[arg(long, default_value_t = 10.0)]
-    seconds: f64,
+    pub(crate) seconds: f64,
     /// Come from this address.
     #[arg(long, default_value = "127.0.0.1")]
     from: IpAddr,
     /// The server's process, whose CPU time is reported.
     #[arg(long)]
-    pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 }
 
 /// One renewal that was tried.
@@ -60,7 +60,7 @@ pub(crate) struct Done {
 }
 
 /// One identity made ready: what it presents and what it will ask for.
-struct Client {
+pub(crate) struct Client {
     identity: usize,
     config: Arc<ClientConfig>,
     proposals: Vec<(Proposal, Bytes)>,
@@ -124,14 +124,14 @@ impl Load {
         self.report("fresh", window, done, file).await
     }
 
-    fn clients(&self, file: &IdentityFile, proposals: usize) -> Result<Vec<Client>> {
+    pub(crate) fn clients(&self, file: &IdentityFile, proposals: usize) -> Result<Vec<Client>> {
         let roots = tls::roots(&file.root)?;
         let chosen = file.identities.iter().take(self.connections).enumerate();
         chosen.map(|(n, identity)| Client::new(n, identity, &roots, proposals)).collect()
     }
 
     /// Opens every client's connection; none of this is measured.
-    async fn open(&self, clients: Vec<Client>) -> Result<Vec<(Client, Connection)>> {
+    pub(crate) async fn open(&self, clients: Vec<Client>) -> Result<Vec<(Client, Connection)>> {
         let (from, server) = (self.from, self.server);
         let openers = shares(clients, OPENERS).map(|share| {
             tokio::spawn(async move {
@@ -195,7 +195,7 @@ async fn renew_once(
 }
 
 /// Deals out the items, so that each worker owns its own and none is locked.
-fn shares<T>(items: Vec<T>, workers: usize) -> impl Iterator<Item = Vec<T>> {
+pub(crate) fn shares<T>(items: Vec<T>, workers: usize) -> impl Iterator<Item = Vec<T>> {
     let mut shares: Vec<Vec<T>> = (0..workers.max(1)).map(|_| Vec::new()).collect();
     let mut items = items.into_iter();
     while !items.as_slice().is_empty() {
@@ -204,7 +204,7 @@ fn shares<T>(items: Vec<T>, workers: usize) -> impl Iterator<Item = Vec<T>> {
     shares.into_iter()
 }
 
-async fn all<T>(workers: Vec<JoinHandle<Vec<T>>>) -> Result<Vec<T>> {
+pub(crate) async fn all<T>(workers: Vec<JoinHandle<Vec<T>>>) -> Result<Vec<T>> {
     let mut done = Vec::new();
     for worker in workers {
         done.append(&mut worker.await?);

@@ -1,13 +1,16 @@
 //! The loader: clients with certificates of their own that renew against the CA or the floor.
 //!
-//! `invite` and `enroll` prepare identities at a CA (the floor makes its own); `keep-alive` and `fresh` measure.
+//! `invite`, `enroll` and `keys` prepare identities at a CA (the floor makes its own); `keep-alive`, `fresh` and `tokens`
+//! measure.
 //! Keys and CSRs are made before the measured window, answers are judged after it.
 
 mod enroll;
 mod flood;
 mod invite;
 mod judge;
+mod keys;
 mod load;
+mod tokens;
 mod window;
 
 use std::{io::Write as _, net::SocketAddr, path::PathBuf};
@@ -45,6 +48,21 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Makes API keys over a CA's unix socket; prints one a line.
+    Keys {
+        /// The admin socket.
+        #[arg(long)]
+        socket: PathBuf,
+        /// Whose.
+        #[arg(long)]
+        spiffe_id: String,
+        /// For which service.
+        #[arg(long)]
+        service: String,
+        /// How many.
+        #[arg(long, default_value_t = 2000)]
+        count: usize,
+    },
     /// Renews over connections opened beforehand (B1, B1s, B2).
     KeepAlive {
         #[command(flatten)]
@@ -54,6 +72,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         per_connection: usize,
     },
+    /// Buys tokens, or asks about API keys, over connections opened beforehand (B9).
+    Tokens(tokens::Tokens),
     /// Asks without end, from one address.
     Flood(flood::Flood),
     /// Renews with a new connection and the newest certificate each time, as agents do (B3).
@@ -71,6 +91,10 @@ async fn main() -> Result<()> {
             enroll::run(&invitations, server, &root, &out).await?
         }
         Command::KeepAlive { load, per_connection } => load.keep_alive(per_connection).await?,
+        Command::Keys { socket, spiffe_id, service, count } => {
+            keys::run(&socket, &spiffe_id, &service, count).await?
+        }
+        Command::Tokens(tokens) => tokens.run().await?,
         Command::Flood(flood) => flood.run().await?,
         Command::Fresh { load } => load.fresh().await?,
     };
