@@ -11,7 +11,7 @@ use axum::{
 use countersign_issuance::Source;
 use countersign_policy::Permission;
 use countersign_verifier::Wire;
-use serde_json::json;
+use serde::Serialize;
 
 use super::{
     authenticate::authenticate,
@@ -59,14 +59,20 @@ async fn granted(ca: &Ca, client: &Client, form: &Form, source: Source) -> Resul
     ca.grant(client, &wish(form)?, source).await
 }
 
+/// RFC 6749 §5.1.
+#[derive(Serialize)]
+struct Answer<'a> {
+    access_token: &'a str,
+    token_type: &'a str,
+    expires_in: u64,
+    scope: &'a str,
+}
+
 fn shown(token: &AccessToken) -> Response {
-    let body = json!({
-        "access_token": token.token,
-        "token_type": "Bearer",
-        "expires_in": token.expires_in.as_secs(),
-        "scope": token.scope,
-    });
-    let mut response = Json(body).into_response();
+    let AccessToken { token, scope, expires_in } = token;
+    let answer =
+        Answer { access_token: token, token_type: "Bearer", expires_in: expires_in.as_secs(), scope };
+    let mut response = Json(answer).into_response();
     never_stored(response.headers_mut());
     response
 }
