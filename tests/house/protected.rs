@@ -148,6 +148,9 @@ fn a_renewed_certificate_keeps_using_its_token_and_a_stolen_one_is_refused() {
     let thief = Machine::enrolled(&ca, "/post");
     assert_eq!(ledger.status(Some(&thief.papers), &bought), 401, "a key of another lineage");
     assert_eq!(ledger.status(None, &bought), 401, "no key at all");
+    // The very certificate it is bound to, which is no secret, and a key of one's own.
+    let impostor = Papers { chain: machine.papers.chain.clone(), key: thief.papers.key.clone_key() };
+    assert_eq!(ledger.status(Some(&impostor), &bought), 0, "its thumbprint, and another key: no connection");
     // Another machine of the same identity has another lineage.
     ca.run(&["registrations", "set", &id("/payments"), "--machines", "many"]).succeeded();
     let twin = Machine::enrolled(&ca, "/payments");

@@ -15,6 +15,7 @@ use rustls::{
     StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, aws_lc_rs},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use serde::de::DeserializeOwned;
@@ -244,7 +245,12 @@ pub(crate) fn config(papers: Option<&Papers>) -> Arc<ClientConfig> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anybody));
     Arc::new(match papers {
-        Some(papers) => builder.with_client_auth_cert(papers.chain.clone(), papers.key.clone_key()).unwrap(),
+        Some(papers) => {
+            let key = provider().key_provider.load_private_key(papers.key.clone_key()).unwrap();
+            // Whether the key is that of the certificate is not this side's to ask.
+            let shown = SingleCertAndKey::from(CertifiedKey::new(papers.chain.clone(), key));
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
         None => builder.with_no_client_auth(),
     })
 }
