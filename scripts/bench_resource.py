@@ -3,6 +3,7 @@ by its time."""
 
 import json
 
+from bench_verifier import example
 from servers import run
 
 # |t| below which two distributions of times are the same, after dudect.
@@ -16,8 +17,8 @@ AIMS = {
 }
 
 
-def measure(example):
-    """Everything here, with what each aim found; `example` builds one and says where it is."""
+def measure():
+    """Everything here, with what each aim found."""
     verified = json.loads(run(example("tokens")))
     timed = json.loads(run(example("constant-time")))
     found = {
