@@ -323,6 +323,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_comes_at_a_bad_moment_is_told_when_to_come_again() {
+        let unavailable = LedgerError::Unavailable { why: "the queue is full".into() };
+        let busy = [
+            store(StoreError::Busy { limit: 1024 }),
+            store(StoreError::BackupRunning),
+            Refused::Ledger(unavailable).into(),
+            ledger(LedgerRefusal::TooManyPending),
+            read_only(),
+        ];
+        for failure in busy {
+            let code = failure.code;
+            let response = failure.into_response();
+            let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+            assert!(wait.is_some_and(|wait| wait.parse::<u64>().is_ok_and(|wait| wait > 0)), "{code:?}");
+            assert!(matches!(response.status().as_u16(), 429 | 503), "{code:?}");
+        }
+    }
+
+    #[test]
     fn what_goes_wrong_inside_is_not_told_outside() {
         let failure = store(StoreError::Corrupt { what: "row 7 of /var/lib/secret".into() });
         assert_eq!(failure.code, ProblemCode::Internal);
