@@ -135,3 +135,24 @@ fn a_hurried_machine_is_told_when_and_why() {
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     assert_eq!(window(&machine.renewed(&ca)).reason, None, "what was renewed since is not meant");
 }
+
+/// A virtual machine's snapshot, brought back when the certificate in it has ended; the machine itself has gone on meanwhile.
+#[test]
+fn a_restored_snapshot_whose_certificate_has_ended_gets_nothing_and_harms_nobody() {
+    let Some(library) = faketime() else { return };
+    let ca = started(library.clone());
+    let live = ca.enroll_agent("/payments", "live");
+    let copied = std::process::Command::new("cp").arg("-a").arg(&live).arg(ca.scratch("snapshot")).status();
+    assert!(copied.unwrap().success());
+    let at = |offset: &str, name: &str| {
+        ca.set_clock(offset);
+        ca.agent_at(&library, offset, &["renew", "--dir", name])
+    };
+    for offset in ["+30m", "+59m", "+80m"] {
+        at(offset, "live").succeeded();
+    }
+    at("+100m", "snapshot").failed(1, &["the CA refused"]);
+    assert_eq!(ca.json(&["machines", "list"])[0]["status"], "active");
+    assert!(ca.events("lineage.clone").is_empty(), "last month's backup is no weapon");
+    at("+100m", "live").succeeded();
+}

@@ -23,6 +23,7 @@ use crate::lock;
 use crate::outputs::Outputs;
 use crate::owner;
 use crate::pending::{PendingKey, Purpose};
+use crate::roots::Roots;
 use crate::stages::{Stage, Stages};
 
 /// The directory of one identity.
@@ -80,6 +81,15 @@ impl Dir {
     /// Puts back the link `current` where it is missing. Takes the directory only if there is something to do.
     pub(crate) fn relink(&self) -> Result<(), AgentError> {
         if self.unlinked()?.is_some() { self.hold()?.relink() } else { Ok(()) }
+    }
+
+    /// The SHA-256 of each root that the machine believes which has its identity here: the one its invitation pinned, or
+    /// those that roots documents have led to since.
+    ///
+    /// # Errors
+    /// When the documents are there and cannot be read.
+    pub fn roots(&self, identity: &Identity) -> Result<Vec<[u8; 32]>, AgentError> {
+        Ok(Roots::held(&self.path, identity.pin())?.fingerprints())
     }
 
     /// The generation that `current` names.

@@ -149,8 +149,15 @@ fn key_matches(dir: &Path, identity: &Identity, chain: &[CertificateDer<'static>
 
 fn roots_pinned(dir: &Path, identity: &Identity, roots: &[CertificateDer<'static>], findings: &mut Findings) {
     let pin = identity.pin();
-    if roots.iter().any(|root| <[u8; 32]>::from(Sha256::digest(root)) == pin.root_sha256) {
-        findings.good("the bundle holds the root that the invitation named");
+    // Since the enrollment, roots documents may have led to others.
+    let believed = Dir::at(dir).roots(identity).unwrap_or_else(|_| vec![pin.root_sha256]);
+    if roots.iter().any(|root| believed.contains(&Sha256::digest(root).into())) {
+        let named = if believed.contains(&pin.root_sha256) {
+            "the invitation named"
+        } else {
+            "roots documents led to from the one that the invitation named"
+        };
+        findings.good(format!("the bundle holds the root that {named}"));
     } else {
         findings.failed(
             format!("bundle.pem lacks the root that the invitation named (SHA-256 {})", pin.fingerprint()),

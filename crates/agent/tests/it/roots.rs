@@ -162,6 +162,9 @@ async fn a_machine_that_was_off_over_two_changes_of_the_root_comes_back_by_itsel
     assert_eq!(error.code(), Some(countersign_api::ProblemCode::CertificateExpired), "{error}");
     recover(&fleet.dir(), &fleet.at(&fleet.third)).await.unwrap();
     assert_eq!(fleet.bundle(), roots_of(&[&fleet.third]));
+    let identity = fleet.dir().identity().unwrap().unwrap();
+    let believed: [[u8; 32]; 1] = [Sha256::digest(fleet.third.root()).into()];
+    assert_eq!(fleet.dir().roots(&identity).unwrap(), believed);
     let kept: Value =
         serde_json::from_slice(&fs::read(fleet.scratch.path().join("roots.json")).unwrap()).unwrap();
     assert_eq!(kept["documents"].as_array().unwrap().len(), 3);
