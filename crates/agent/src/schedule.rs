@@ -155,6 +155,8 @@ pub enum Action {
 pub struct Schedule<R> {
     dice: R,
     lease: Option<Lease>,
+    /// The part of the lease's window, or the other window, that the CA named last.
+    told: Option<Window>,
     due: Option<Timestamp>,
     /// When the CA is next asked for its window; none never asks.
     ask: Option<Timestamp>,
@@ -174,6 +176,7 @@ impl<R: Rng> Schedule<R> {
         Self {
             dice,
             lease: None,
+            told: None,
             due: None,
             ask: None,
             asks: false,
@@ -245,6 +248,7 @@ impl<R: Rng> Schedule<R> {
 
     fn holds(&mut self, lease: Lease, now: Timestamp) {
         self.lease = Some(lease);
+        self.told = None;
         self.last_failure = None;
         // A twelfth of its life: an hour's certificate is asked about some three times before its window begins.
         self.ask_later(lease.validity.lifetime() / 12, now);
@@ -254,10 +258,14 @@ impl<R: Rng> Schedule<R> {
     fn moved(&mut self, window: Window, ask_again: Duration, now: Timestamp) {
         self.ask_later(ask_again, now);
         let Some(lease) = &mut self.lease else { return };
-        if lease.window == window || window.before < window.after {
+        if self.told.unwrap_or(lease.window) == window || window.before < window.after {
             return;
         }
-        lease.window = window;
+        self.told = Some(window);
+        // A part of the window says when to come; that whoever misses it is late, only the whole one says.
+        if window.after < lease.window.after || lease.window.before < window.before {
+            lease.window = window;
+        }
         let lease = *lease;
         if self.last_failure.is_none() {
             let at = self.inside(window, now).unwrap_or_else(|| now + self.late_start(lease, now));

@@ -98,6 +98,22 @@ fn a_window_that_the_ca_pulls_to_the_next_minutes_spreads_the_fleet_over_them() 
     assert!(thirds.iter().all(|count| (850..1_150).contains(count)), "{thirds:?}");
 }
 
+/// The CA names a few seconds of the window, so that its machines do not come together.
+#[test]
+fn a_part_of_the_window_is_followed_and_whoever_misses_it_is_not_late_yet() {
+    let mut schedule = loaded();
+    let told = Window { after: START + minutes(24), before: START + minutes(24) + Duration::from_secs(3) };
+    let event = Event::Window { window: told, ask_again: minutes(5) };
+    schedule.on(event, START + minutes(7));
+    let due = schedule.next_attempt().unwrap();
+    assert!(told.after <= due && due <= told.before);
+    schedule.on(event, START + minutes(12));
+    assert_eq!(schedule.next_attempt(), Some(due), "the same answer changes nothing");
+    assert_eq!(schedule.on(Event::Tick, due), (State::Renewing, Action::Renew));
+    assert_eq!(schedule.on(failed(Failure::Passing), due + Duration::from_secs(9)).0, State::Renewing);
+    assert_eq!(schedule.state(START + minutes(31)), State::Stale);
+}
+
 #[test]
 fn a_window_moves_no_pause_that_is_being_kept() {
     let mut schedule = loaded();
