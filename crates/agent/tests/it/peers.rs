@@ -90,7 +90,7 @@ async fn a_workload_in_rust_follows_three_rotations_and_a_killed_agent() {
     }
     let domain = TrustDomain::new("prod.example").unwrap();
     assert_eq!(source.try_bundle_for_trust_domain(&domain).unwrap().authorities().len(), 1);
-    machine.restart("").await;
+    machine.kill("").await;
     for _ in 0..60 {
         if !seen.contains(&serial()) {
             return;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use countersign_verifier::SystemClock;
 
 use crate::ca::Ca;
+use crate::grpc::Client;
+use crate::socket::own;
 
 fn agent(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-agent"));
@@ -131,6 +133,38 @@ async fn a_running_agent_renews_on_sighup_and_ends_well_on_sigterm() {
         status.is_some()
     });
     assert_eq!(status.unwrap().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_agent_is_followed_by_one_that_serves_the_same_at_the_same_socket_without_the_ca() {
+    let ca = Ca::start(Arc::new(SystemClock)).await;
+    let scratch = tempfile::tempdir().unwrap();
+    let (dir, socket, file) = (
+        scratch.path().join("identity"),
+        scratch.path().join("agent.sock"),
+        scratch.path().join("agent.toml"),
+    );
+    assert!(enroll(&ca, &dir).status.success());
+    std::fs::write(&file, format!("dir = \"identity\"\n[workload_api]\nsocket = {socket:?}\n{}", own()))
+        .unwrap();
+    let mut served = Vec::new();
+    for _ in 0..2 {
+        let mut running =
+            agent(&["run", "--config", file.to_str().unwrap()]).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while std::os::unix::net::UnixStream::connect(&socket).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(20), "it serves again");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut stream = Client::connect(&socket).await.x509_svids().await.unwrap();
+        served.push(stream.message().await.unwrap().unwrap().svids);
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(socket.exists(), "a kill leaves the file behind");
+        assert!(stream.message().await.is_err());
+        ca.behave(|_, _| Some((503, String::new())));
+    }
+    assert_eq!(served[0], served[1]);
 }
 
 /// The program is killed at each stage; the next start completes the work. Built with the feature `failpoints` only.

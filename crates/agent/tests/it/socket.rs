@@ -51,7 +51,8 @@ impl Machine {
 
     async fn is_there(&self) {
         for _ in 0..500 {
-            if self.socket().exists() || self.agent.is_finished() {
+            let answers = std::os::unix::net::UnixStream::connect(self.socket()).is_ok();
+            if answers || self.agent.is_finished() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -63,6 +64,21 @@ impl Machine {
         self.orders.send(Order::Stop).await.unwrap();
         (&mut self.agent).await.unwrap().unwrap();
         assert!(!self.socket().exists(), "the socket is removed at the end");
+        self.start_again(lines).await;
+    }
+
+    /// The same after a kill, which lets nothing end well: connections break, and the socket's file stays behind.
+    pub(crate) async fn kill(&mut self, lines: &str) {
+        self.agent.abort();
+        assert!((&mut self.agent).await.unwrap_err().is_cancelled());
+        while self.socket().exists() {
+            tokio::task::yield_now().await;
+        }
+        drop(std::os::unix::net::UnixListener::bind(self.socket()).unwrap());
+        self.start_again(lines).await;
+    }
+
+    async fn start_again(&mut self, lines: &str) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         (self.orders, self.agent) = run(self.scratch.path(), lines, &clock);
         self.is_there().await;
