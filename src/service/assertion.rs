@@ -8,7 +8,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use countersign_identity::{Lineage, Serial, SpiffeId, Timestamp};
-use countersign_store::{Machine, MachineStatus};
+use countersign_store::MachineStatus;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Number;
 
@@ -53,6 +53,8 @@ struct Claims {
     nbf: Option<Number>,
     iat: Option<Number>,
     jti: Option<String>,
+    /// In our own JWT-SVIDs for this server alone.
+    cs_serial: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -241,29 +243,31 @@ impl Ca {
             return Err(refused(&format!("it ended, the time here is {now}")));
         }
         let id: SpiffeId = assertion.claims.sub.parse().map_err(|_| refused("sub is no SPIFFE ID"))?;
-        let basis = match self.active(&id)?.as_slice() {
-            [] => return Err(refused("nobody who is active has this identity")),
-            [machine] => basis(machine, now),
-            // Any of them may have asked for it, so that it dies with none.
-            [_, _, ..] => None,
-        };
+        let basis = self.basis(&id, assertion.claims.cs_serial.as_deref(), now)?;
         Ok(Client { id, proof: Proof::JwtSvid(basis) })
     }
 
-    /// The active machines that have this identity, or are the parent of the workload that has it.
-    fn active(&self, id: &SpiffeId) -> Result<Vec<Machine>, Refused> {
+    /// The certificate that a JWT-SVID of `id` was asked for with, if it is live and its machine still has the identity or is the
+    /// parent of the workload that has it.
+    fn basis(&self, id: &SpiffeId, serial: Option<&str>, now: Timestamp) -> Result<Basis, Ungranted> {
+        let refused = |why: &str| Ungranted::Client(format!("the JWT-SVID: {why}"));
+        let acts = |status| matches!(status, MachineStatus::Active | MachineStatus::Held);
+        let serial: Option<Serial> = serial.and_then(|serial| serial.parse().ok());
+        let serial =
+            serial.ok_or_else(|| refused("it does not say which certificate it was asked for with"))?;
+        let issued = self.book().issuance(serial)?.map(|found| found.issuance);
+        let live = issued.filter(|issued| issued.revoked.is_none() && now <= issued.validity.not_after());
+        let issued = live.ok_or_else(|| refused("the certificate it was asked for with is gone"))?;
         let parent = self.book().registration(id)?.and_then(|registration| registration.parent);
-        let mut machines = self.machines_here(parent.as_ref().unwrap_or(id))?;
-        machines.retain(|machine| matches!(machine.status, MachineStatus::Active | MachineStatus::Held));
-        Ok(machines)
+        let machine = self.book().machine_of(issued.lineage)?;
+        let machine = machine
+            .filter(|machine| acts(machine.status) && machine.spiffe_id == *parent.as_ref().unwrap_or(id));
+        let machine = machine.ok_or_else(|| refused("nobody who is active has this identity"))?;
+        if self.book().workload(machine.id, id)?.is_some_and(|workload| !acts(workload.status)) {
+            return Err(refused("its workload is not active"));
+        }
+        Ok(Basis { serial, lineage: issued.lineage, not_after: issued.validity.not_after() })
     }
-}
-
-/// The certificate that a machine has now.
-fn basis(machine: &Machine, now: Timestamp) -> Option<Basis> {
-    let mut steps = std::iter::once(&machine.confirmed).chain(&machine.pending);
-    let step = steps.find(|step| now < step.not_after)?;
-    Some(Basis { serial: step.serial, lineage: machine.lineage, not_after: step.not_after })
 }
 
 /// A time with fractions of a second, cut off.

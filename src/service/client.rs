@@ -51,8 +51,8 @@ pub(super) enum Proof {
         /// What its tokens can be bound to.
         holder: Option<Holder>,
     },
-    /// By a JWT-SVID of ours, which names an identity: if one machine alone has it, its certificate is known.
-    JwtSvid(Option<Basis>),
+    /// By a JWT-SVID of ours, which says with which certificate it was asked for.
+    JwtSvid(Basis),
     /// By an API key (RFC 6749 §2.3.1); perhaps beside a certificate of the same identity.
     ApiKey {
         /// The key.
@@ -99,7 +99,7 @@ impl Client {
     /// The certificate behind its proof, where there is one.
     pub(super) fn basis(&self) -> Option<Basis> {
         match &self.proof {
-            Proof::JwtSvid(basis) => *basis,
+            Proof::JwtSvid(basis) => Some(*basis),
             _ => self.holder().map(|&Holder { serial, lineage, not_after, .. }| Basis {
                 serial,
                 lineage,

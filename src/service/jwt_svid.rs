@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign_identity::{Serial, SpiffeId, Timestamp};
 use countersign_issuance::{LedgerError, LedgerRefusal};
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Ca, Refused, renew::may_act};
 
@@ -21,6 +21,18 @@ pub struct JwtSvid {
     pub token: String,
     /// Its last second.
     pub expires: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: &'a str,
+    aud: &'a [String],
+    iat: i64,
+    exp: i64,
+    /// The certificate it was asked for with, where our own authorization server is the only audience: what is bought with it dies
+    /// with that. Nobody else is told which it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cs_serial: Option<String>,
 }
 
 impl Ca {
@@ -56,8 +68,15 @@ impl Ca {
             return Err(gone.into());
         }
         let keys = self.keys();
-        let claims = json!({ "sub": id.as_str(), "aud": audience, "iat": now.unix(), "exp": end.unix() });
-        let signed = keys.jwt_svid().sign(claims.to_string().as_bytes()).await;
+        let claims = Claims {
+            sub: id.as_str(),
+            aud: audience,
+            iat: now.unix(),
+            exp: end.unix(),
+            cs_serial: (audience == [self.token_issuer()]).then(|| presented.to_string()),
+        };
+        let claims = serde_json::to_vec(&claims).map_err(|error| Refused::File(error.to_string()))?;
+        let signed = keys.jwt_svid().sign(&claims).await;
         let token = signed.map_err(|error| Refused::File(error.to_string()))?;
         self.metrics().count_issued("jwt_svid");
         Ok(JwtSvid { token, expires: end })

@@ -22,7 +22,7 @@ use crate::{
     assertions::Assertion,
     ca::{Ca, TRUST_DOMAIN, id},
     machine::Machine,
-    oauth::{ask, house, token},
+    oauth::{ask, house, read, token},
     wire::{self, Answer, Connection, Papers},
 };
 
@@ -129,10 +129,14 @@ fn jwt_svid(ca: &Ca, machine: &Machine, audience: &str) -> String {
 /// A token for a JWT-SVID, on a connection without a certificate.
 #[track_caller]
 fn buy_by_jwt_svid(ca: &Ca, machine: &Machine) -> String {
-    let svid = jwt_svid(ca, machine, &format!("https://{}", ca.listen()));
+    token(&buy_for(ca, &jwt_svid(ca, machine, &format!("https://{}", ca.listen()))))
+}
+
+#[track_caller]
+fn buy_for(ca: &Ca, svid: &str) -> Answer {
     let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
-    let proof = [("client_assertion_type", kind), ("client_assertion", &svid), ("audience", "ledger")];
-    token(&ask(ca, None, &proof))
+    let proof = [("client_assertion_type", kind), ("client_assertion", svid), ("audience", "ledger")];
+    ask(ca, None, &proof)
 }
 
 #[test]
@@ -229,6 +233,25 @@ fn an_unbound_token_dies_with_its_machine_though_nobody_asks_the_ca() {
     ca.run(&["revoke", "machine", name]).succeeded();
     ledger.until(401, "an unbound token of a revoked machine", &later);
     assert_eq!((ledger.status(None, &bought), ledger.status(None, &by_svid)), (401, 401));
+}
+
+#[test]
+fn a_token_bought_by_jwt_svid_dies_with_the_machine_that_asked_and_not_with_its_twin() {
+    let ca = house();
+    let ledger = Ledger::with(&ca, ResourceSettings::unbound_tokens);
+    ca.run(&["registrations", "set", &id("/payments"), "--tokens", "bearer", "--machines", "many"])
+        .succeeded();
+    let (one, twin) = (Machine::enrolled(&ca, "/payments"), Machine::enrolled(&ca, "/payments"));
+    let (by_one, by_twin) = (buy_by_jwt_svid(&ca, &one), buy_by_jwt_svid(&ca, &twin));
+    assert_eq!(read(&by_twin).1["cs_serial"], twin.serial());
+    // For anybody else a JWT-SVID says nothing of certificates.
+    assert!(read(&jwt_svid(&ca, &one, "ledger")).1.get("cs_serial").is_none());
+    ledger.until(200, "a token of one", &by_one);
+    let svid = jwt_svid(&ca, &one, &format!("https://{}", ca.listen()));
+    ca.run(&["revoke", "machine", &one.response.machine]).succeeded();
+    ledger.until(401, "a token of one that is revoked", &by_one);
+    assert_eq!(ledger.status(None, &by_twin), 200, "the twin goes on");
+    assert_eq!(buy_for(&ca, &svid).status, 401, "and what it asked for before buys nothing");
 }
 
 #[test]
