@@ -23,7 +23,7 @@ fn start(config: Config, clock: Arc<countersign_identity::ManualClock>) -> Runni
     (orders, tokio::spawn(async move { Agent::new(config, clock).run(receiver).await }))
 }
 
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..1500 {
         if holds() {
             return;

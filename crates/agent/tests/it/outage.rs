@@ -6,6 +6,7 @@ use std::time::Duration;
 use countersign_agent::run::Order;
 
 use crate::ca::{Asked, Ca, ok};
+use crate::keeping::eventually;
 use crate::socket::{Machine, uid};
 
 /// More than are issued at a time, so that there is a line.
@@ -37,16 +38,6 @@ fn asked(ca: &Ca) -> Vec<usize> {
     ca.asked().iter().filter(|asked| asked.path == "/v1/workload").map(number).collect()
 }
 
-async fn until(holds: impl Fn() -> bool) {
-    for _ in 0..1000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("not within 20 s");
-}
-
 #[tokio::test]
 async fn after_an_outage_the_identities_that_end_first_are_renewed_first() {
     let machine = Machine::start("").await;
@@ -62,7 +53,7 @@ async fn after_an_outage_the_identities_that_end_first_are_renewed_first() {
 
     ca.behave(|_, asked| (asked.path == "/v1/workload").then(|| (502, String::new())));
     machine.orders.send(Order::RenewNow).await.unwrap();
-    until(|| asked(ca)[COUNT..].iter().collect::<BTreeSet<_>>().len() == COUNT).await;
+    eventually("asked", || asked(ca)[COUNT..].iter().collect::<BTreeSet<_>>().len() == COUNT).await;
     let mut other = machine.client().await.x509_svids().await.unwrap();
     assert_eq!(other.message().await.unwrap().unwrap().svids.len(), COUNT, "what is held is served");
 
@@ -70,7 +61,7 @@ async fn after_an_outage_the_identities_that_end_first_are_renewed_first() {
     tokio::time::sleep(Duration::from_secs(16)).await;
     let before = asked(ca).len();
     present(ca);
-    until(|| asked(ca).len() >= before + COUNT).await;
+    eventually("asked", || asked(ca).len() >= before + COUNT).await;
     let renewed = asked(ca)[before..].to_vec();
     assert_eq!(renewed.iter().collect::<BTreeSet<_>>().len(), COUNT, "each is renewed once: {renewed:?}");
     // Those who asked by themselves in that second may have been anybody.

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::ca::{Ca, TD};
+use crate::keeping::eventually;
 
 /// A service that reads its certificate anew for each connection once `fresh` says so; before, it keeps to the first.
 async fn serve(listener: TcpListener, dir: std::path::PathBuf, takes_up: bool) {
@@ -38,16 +39,6 @@ async fn renewed_once(ca: &Ca, scratch: &Path, lines: &str) -> mpsc::Sender<Orde
     orders.send(Order::RenewNow).await.unwrap();
     eventually("renewed", || ca.issued() == 2).await;
     orders
-}
-
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    for _ in 0..500 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{what}: not within 10 s");
 }
 
 async fn enrolled() -> (Arc<Ca>, tempfile::TempDir) {
