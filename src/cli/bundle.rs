@@ -71,6 +71,10 @@ fn export(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
     to.write_all(text.as_bytes())
         .map_err(|error| CliError::failed(format_args!("cannot write {}: {error}", file.display())))?;
     to.finish()?;
+    if out.is_json() {
+        out.json(&serde_json::json!({ "file": file, "octets": text.len() }));
+        return Ok(());
+    }
     out.remark(format_args!("{} holds {what}", file.display()));
     Ok(())
 }

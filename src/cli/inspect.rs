@@ -60,6 +60,11 @@ pub(crate) fn run(args: InspectArgs, out: &Output) -> Result<(), CliError> {
         return inspect_file(&args, file, now, out);
     }
     let Ok(endpoint) = args.target.parse::<HostPort>() else {
+        // What is no place may be a secret, and is not shown.
+        if args.target.starts_with(countersign_api::API_KEY_PREFIX) {
+            return Err(CliError::refused("an API key says nothing of itself")
+                .hint("countersign keys list shows what is known of it, by the id in it"));
+        }
         return Err(CliError::refused(format_args!("{} is no file, and no HOST:PORT", args.target)));
     };
     inspect_endpoint(&args, &endpoint, now, out)

@@ -48,7 +48,13 @@ enum RegistrationsCommand {
     /// Make a registration, or replace one: what is not stated returns to its default, and keys stay.
     ///
     /// A tightened registration ends existing certificates at their next renewal.
-    Set(StatedRegistration),
+    Set {
+        #[command(flatten)]
+        stated: StatedRegistration,
+        /// Change only what is stated. Default: replace the whole.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Remove a registration: nothing is issued or renewed under it any more.
     Remove {
         /// The identity.
@@ -84,7 +90,7 @@ pub(crate) fn run(args: RegistrationsArgs, out: &Output) -> Result<(), CliError>
     match args.command {
         RegistrationsCommand::List { limit } => list(&ca, limit, out),
         RegistrationsCommand::Show { spiffe_id } => show(&ca, &spiffe_id, out),
-        RegistrationsCommand::Set(stated) => set(&ca, stated, out),
+        RegistrationsCommand::Set { stated, keep } => set(&ca, stated, keep, out),
         RegistrationsCommand::Remove { spiffe_id } => remove(&ca, &spiffe_id, out),
         RegistrationsCommand::AddKey(key) => token_keys::add(&ca, key, out),
         RegistrationsCommand::RemoveKey(key) => token_keys::remove(&ca, &key, out),
@@ -126,10 +132,13 @@ fn show(ca: &CaArgs, id: &SpiffeId, out: &Output) -> Result<(), CliError> {
     Ok(())
 }
 
-fn set(ca: &CaArgs, stated: StatedRegistration, out: &Output) -> Result<(), CliError> {
+fn set(ca: &CaArgs, stated: StatedRegistration, keep: bool, out: &Output) -> Result<(), CliError> {
     let client = ca.connect()?;
     let before = present(&client, stated.spiffe_id())?;
-    let mut after = stated.into_registration();
+    let mut after = match before.as_ref().filter(|_| keep) {
+        Some(before) => stated.over(before),
+        None => stated.into_registration(),
+    };
     after.token_keys = before.as_ref().map(|one| one.token_keys.clone()).unwrap_or_default();
     client.put(paths::ADMIN_REGISTRATIONS, &after)?;
     if out.is_json() {
@@ -190,6 +199,10 @@ fn export(ca: &CaArgs, file: &Path, out: &Output) -> Result<(), CliError> {
             .map_err(|error| CliError::failed(format_args!("cannot write {}: {error}", file.display())))
     })?;
     to.finish()?;
+    if out.is_json() {
+        out.json(&serde_json::json!({ "file": file, "registrations": count }));
+        return Ok(());
+    }
     out.remark(format_args!("{} holds {count} registrations", file.display()));
     Ok(())
 }
@@ -207,10 +220,10 @@ fn differences(before: &Registration, after: &Registration) -> Vec<String> {
     let mut lines = Vec::new();
     for name in names {
         let of = |fields: &[(&'static str, String)]| {
-            fields
-                .iter()
-                .find(|(other, _)| *other == name)
-                .map_or_else(|| "none".to_owned(), |(_, value)| value.clone())
+            fields.iter().find(|(other, _)| *other == name).map_or_else(
+                || if name == "tokens" { "bound" } else { "none" }.to_owned(),
+                |(_, value)| value.clone(),
+            )
         };
         let line = format!("{name}: {} → {}", of(&before), of(&after));
         if of(&before) != of(&after) && !lines.contains(&line) {

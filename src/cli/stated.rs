@@ -94,6 +94,30 @@ impl StatedRegistration {
         .collect()
     }
 
+    /// The registration, with what stands in `before` where nothing was stated.
+    pub(crate) fn over(self, before: &Registration) -> Registration {
+        let stated = self.fields();
+        let is_stated = |field: &str| stated.iter().any(|one| one == field);
+        let (mut after, new) = (before.clone(), self.into_registration());
+        let words = [
+            ("profile", &mut after.profile, new.profile),
+            ("machines", &mut after.machines, new.machines),
+            ("tokens", &mut after.tokens, new.tokens),
+        ];
+        words.into_iter().filter(|(field, ..)| is_stated(field)).for_each(|(_, old, new)| *old = new);
+        let lists = [
+            ("dns", &mut after.dns, new.dns),
+            ("ip", &mut after.ip, new.ip),
+            ("selectors", &mut after.selectors, new.selectors),
+        ];
+        lists.into_iter().filter(|(field, ..)| is_stated(field)).for_each(|(_, old, new)| *old = new);
+        after.until = new.until.or(after.until);
+        after.owner = new.owner.or(after.owner);
+        after.parent = new.parent.or(after.parent);
+        after.shared |= new.shared;
+        after
+    }
+
     /// The registration, with defaults where nothing was stated.
     pub(crate) fn into_registration(self) -> Registration {
         Registration {
@@ -147,6 +171,16 @@ mod tests {
     fn defaults_are_those_of_the_wire() {
         let wire: Registration = serde_json::from_str(r#"{"spiffe_id":"spiffe://td/a"}"#).unwrap();
         assert_eq!(stated(&[]).into_registration(), wire);
+    }
+
+    #[test]
+    fn over_another_only_what_was_given_changes() {
+        let flags = ["--dns", "a.example", "--owner", "us", "--shared", "--machines", "many"];
+        let before = stated(&flags).into_registration();
+        assert_eq!(stated(&[]).over(&before), before);
+        let after = stated(&["--tokens", "bearer", "--dns", "b.example"]).over(&before);
+        let expected = Registration { tokens: "bearer".into(), dns: vec!["b.example".into()], ..before };
+        assert_eq!(after, expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use countersign_api::{
 use countersign_identity::{SpiffeId, Timestamp};
 
 use super::{CaArgs, CliError, Client, Output, listing};
+use crate::service::pem;
 
 /// What `add-key` is told.
 #[derive(Args, Debug)]
@@ -45,6 +46,14 @@ pub(crate) struct RemoveKey {
 pub(crate) fn add(ca: &CaArgs, args: AddKey, out: &Output) -> Result<(), CliError> {
     let public_key = std::fs::read_to_string(&args.file)
         .map_err(|error| CliError::failed(format_args!("cannot read {}: {error}", args.file.display())))?;
+    // Before it leaves this process: a private key given by mistake is nobody's business.
+    if pem::public_key(&public_key).is_none() {
+        let (file, found) = (args.file.display(), pem::kind(&public_key));
+        return Err(CliError::refused(format_args!(
+            "{file} holds {found}, expected one PEM block \"PUBLIC KEY\""
+        ))
+        .hint("`openssl pkey -in KEY -pubout -out FILE` writes it"));
+    }
     let client = ca.connect()?;
     let mut registration = registered(&client, &args.spiffe_id)?;
     let until = args.until.to_string();
@@ -66,10 +75,11 @@ pub(crate) fn add(ca: &CaArgs, args: AddKey, out: &Output) -> Result<(), CliErro
         added.kid.unwrap_or_default()
     ));
     if after.tokens == "bound" {
-        out.note(
-            "its tokens are bound to a certificate, which the client must show beside; `registrations set … --tokens bearer` \
-             allows others",
-        );
+        out.note(format_args!(
+            "its tokens are bound to a certificate, which the client must show beside; `registrations set {} --keep \
+             --tokens bearer` allows others",
+            args.spiffe_id
+        ));
     }
     Ok(())
 }

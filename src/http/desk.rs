@@ -13,10 +13,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use countersign_api::{ProblemCode, paths};
-use countersign_verifier::Wire;
+use countersign_verifier::{Presented, Wire};
 use tokio::time::timeout;
 
-use super::problem::Failure;
+use super::{problem::Failure, visitor::Visitor};
 use crate::service::Ca;
 
 /// What is read of a refused request's body, so that an HTTP/2 client, whose stream would otherwise be reset, sees why it
@@ -46,9 +46,7 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri, request: Reques
 /// Past its rate a source waits; health answers on another listener.
 pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, next: Next) -> Response {
     let source = request.extensions().get::<Wire>().map(|wire| wire.source.ip());
-    let path = request.uri().path();
-    // A service behind one address asks about the keys of all its callers.
-    let reads = path.starts_with(paths::TRUST) || path == paths::INTROSPECT;
+    let reads = is_read(&ca, &request);
     let admitted =
         source.map(|source| if reads { ca.rates().reader(source) } else { ca.rates().source(source) });
     match admitted {
@@ -59,6 +57,16 @@ pub(super) async fn admit_source(State(ca): State<Arc<Ca>>, request: Request, ne
                 .into_response()
         }
         _ => next.run(request).await,
+    }
+}
+
+/// Whether a request asks for what services ask for again and again: trust, and, with a certificate, the keys of all their
+/// callers. A stranger has nothing to introspect.
+fn is_read(ca: &Ca, request: &Request) -> bool {
+    let visitor = || request.extensions().get::<Visitor>().map(|visitor| visitor.presented(ca.now()));
+    match request.uri().path() {
+        paths::INTROSPECT => matches!(visitor(), Some(Presented::Verified(_))),
+        path => path.starts_with(paths::TRUST),
     }
 }
 

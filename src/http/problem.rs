@@ -126,7 +126,11 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::WorkloadCertificate => "its machine fetches the next one by POST /v1/workload",
         C::CertificateNotYetValid => "compare the clocks",
         C::CertificateForeign => "connect with a certificate that this CA issued",
-        C::CertificateRevoked | C::CertificateUnknown | C::MachineRemoved | C::MachineReplaced => {
+        C::CertificateUnknown => {
+            "renew first, where another route than renewal says so: a restored CA meets there what it has forgotten; then \
+             enroll again with a new invitation"
+        }
+        C::CertificateRevoked | C::MachineRemoved | C::MachineReplaced => {
             "enroll again with a new invitation"
         }
         C::CertificateSuperseded => "find the other holder before you enroll this machine again",

@@ -161,7 +161,7 @@ fn token_key(wire: &admin::TokenKey) -> Result<TokenKey, Failure> {
     let spki = pem::public_key(&wire.public_key);
     Ok(TokenKey {
         id: wire.kid.clone().unwrap_or_default(),
-        spki: spki.ok_or_else(|| parameter("public_key", &wire.public_key, expected))?,
+        spki: spki.ok_or_else(|| parameter("public_key", &pem::kind(&wire.public_key), expected))?,
         until: value("until", &wire.until, "a time such as 2027-01-01T00:00:00Z")?,
         owner: wire.owner.clone(),
         // Which of the CA's keys it stands under is for the CA to say.

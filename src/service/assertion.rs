@@ -189,6 +189,8 @@ impl Ca {
             Ungranted::Client("the assertion: jti is missing, or longer than 256 octets".to_owned())
         })?;
         let expires = self.timely(claims, now)?;
+        // One that comes again must not use up what its subject may prove.
+        self.replays.refuse_used(&claims.sub, id, now)?;
         self.rates().assertion(of).map_err(|wait| Ungranted::too_often(of, wait))?;
         self.replays.first_time(&claims.sub, id, expires, now)
     }

@@ -35,7 +35,6 @@ impl Ca {
         let steady = self.clock_is_steady();
         self.turn_token_ring(steady)?;
         if !steady {
-            tracing::warn!(%now, "the clock was set or the CA has just started: nothing leaves the book for now");
             return Ok(());
         }
         let filter = IssuanceFilter {
@@ -60,6 +59,7 @@ impl Ca {
         let now = self.now();
         if now.since(expected).max(expected.since(now)) > MOST_DRIFT {
             *watched = (Instant::now(), now);
+            tracing::warn!(%now, %expected, "the clock was set: nothing leaves the book for ten minutes");
             return false;
         }
         passed >= SETTLED

@@ -62,6 +62,8 @@ impl Ca {
         if *credential.subject() != caller.id && !self.is_service(&caller.id, credential.service())? {
             return Ok(());
         }
+        // Each changes trust, which every service reads anew.
+        self.rates().withdrawal(&caller.id).map_err(|wait| Ungranted::too_often(&caller.id, wait))?;
         let (actor, now) = (Actor::Identity(caller.id.clone()), self.now());
         match credential {
             Credential::ApiKey(key) => self.book().revoke_api_key(key.id, String::new(), actor, now).await?,
@@ -119,7 +121,8 @@ impl Ca {
         }
         let bound = token.claims.contains_key("cnf");
         let registration = self.book().registration(&token.subject)?;
-        if !registration.is_some_and(|one| bound || one.tokens == Tokens::Bearer) {
+        let stands = |one: &Registration| one.until.is_none_or(|until| self.now() < until);
+        if !registration.is_some_and(|one| stands(&one) && (bound || one.tokens == Tokens::Bearer)) {
             return Ok(false);
         }
         let serial = text("cs_serial").and_then(|serial| serial.parse::<Serial>().ok());

@@ -66,11 +66,19 @@ impl Ca {
                 expected: "at least 1".into(),
             });
         }
+        // Whoever may invite lets a machine in, and gives nobody a key that needs none.
+        if !wish.registration.token_keys.is_empty() {
+            return Err(Refused::Parameter {
+                what: "token_keys",
+                found: format!("{} keys", wish.registration.token_keys.len()),
+                expected: "none in an invitation: `countersign registrations add-key` registers them".into(),
+            });
+        }
         let now = self.now();
         let before = self.book().registration(&wish.registration.id)?;
         let registration = match before.clone() {
             Some(existing) => follow(existing, &wish),
-            None => self.with_settled_keys(Registration { created: now, ..wish.registration }, None),
+            None => Registration { created: now, ..wish.registration },
         };
         self.check_registration(&registration, before.as_ref())?;
         let secret: [u8; 32] = self.entropy().octets();

@@ -85,9 +85,27 @@ pub fn public_key(text: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// What a text says it holds, for messages that must not show it: it may be a private key.
+#[must_use]
+pub fn kind(text: &str) -> String {
+    let label = text.split_once("-----BEGIN ").and_then(|(_, rest)| rest.split_once("-----"));
+    match label {
+        Some((label, _)) if label.len() <= LINE && !label.contains(char::is_control) => format!("{label:?}"),
+        _ => "no PEM".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_is_named_and_nothing_else_is_shown() {
+        assert_eq!(kind(&encode("EC PRIVATE KEY", b"secret")), "\"EC PRIVATE KEY\"");
+        for text in ["", "secret", "-----BEGIN secret", "-----BEGIN a\nb-----"] {
+            assert_eq!(kind(text), "no PEM");
+        }
+    }
 
     #[test]
     fn what_is_encoded_is_read_by_another_parser() {

@@ -75,12 +75,18 @@ impl Ca {
         Ok(policy.map(|policy| policy.decide(id, permission, self.now())))
     }
 
-    /// Whether any grant gives `id` a permission of the CA's own, in force or not.
+    /// Whether any grant gives `id` a permission of the CA's own, in force or not; or a workload under it, whose certificates
+    /// it is given.
     ///
     /// # Errors
     /// When the book cannot be read.
     pub fn is_privileged(&self, id: &SpiffeId) -> Result<bool, Refused> {
-        Ok(self.compiled_policy()?.is_some_and(|policy| policy.is_privileged(id)))
+        let Some(policy) = self.compiled_policy()? else { return Ok(false) };
+        if policy.is_privileged(id) {
+            return Ok(true);
+        }
+        let (_, children) = self.book().children(id)?;
+        Ok(children.iter().any(|child| policy.is_privileged(&child.id)))
     }
 
     /// Applies a policy for `caller` over mTLS, who may not change who holds the CA's own permissions (DESIGN §4). The

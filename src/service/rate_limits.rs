@@ -16,6 +16,10 @@ const MOST_KEYS: usize = 100_000;
 /// Refused attempts of one subject that are written down; the rest is counted in the metrics.
 const REFUSALS_A_MINUTE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
+/// Tokens and keys that one identity may end in a minute: each is a change of trust for every service. Whoever must end more
+/// revokes the machine, or the identity's certificates, in one.
+const WITHDRAWALS_A_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+
 /// Reads of trust that count as one request: answers lie ready in memory, and a rack of services behind one address reads
 /// the list of revocations, some hundred parts, all at the same moment.
 const READS_FOR_ONE: u32 = 50;
@@ -27,6 +31,7 @@ pub struct RateLimits {
     machines: DefaultKeyedRateLimiter<MachineId>,
     tokens: DefaultKeyedRateLimiter<SpiffeId>,
     assertions: DefaultKeyedRateLimiter<SpiffeId>,
+    withdrawals: DefaultKeyedRateLimiter<SpiffeId>,
     refusals: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
 }
@@ -54,6 +59,7 @@ impl RateLimits {
             machines: RateLimiter::keyed(machine),
             tokens: RateLimiter::keyed(token),
             assertions: RateLimiter::keyed(token),
+            withdrawals: RateLimiter::keyed(Quota::per_minute(WITHDRAWALS_A_MINUTE)),
             refusals: RateLimiter::keyed(Quota::per_minute(REFUSALS_A_MINUTE)),
             clock: DefaultClock::default(),
         }
@@ -101,6 +107,14 @@ impl RateLimits {
         self.check(&self.assertions, id)
     }
 
+    /// Counts one token or key that an identity ends before its time.
+    ///
+    /// # Errors
+    /// How long it should wait.
+    pub fn withdrawal(&self, id: &SpiffeId) -> Result<(), Duration> {
+        self.check(&self.withdrawals, id)
+    }
+
     /// Whether one more refused attempt under this serial or invitation is worth a write. A budget of its own: refused
     /// attempts never use up anybody's renewals.
     #[must_use]
@@ -115,6 +129,7 @@ impl RateLimits {
         self.machines.retain_recent();
         self.tokens.retain_recent();
         self.assertions.retain_recent();
+        self.withdrawals.retain_recent();
         self.refusals.retain_recent();
     }
 

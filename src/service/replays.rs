@@ -30,14 +30,12 @@ impl Replays {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<(), Ungranted> {
-        let digest = Sha256::new().chain_update(subject).chain_update([0]).chain_update(id).finalize().into();
+        let digest = digest(subject, id);
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if used.len() >= MOST {
             used.retain(|_, ends| now < *ends);
         }
-        if used.get(&digest).is_some_and(|ends| now < *ends) {
-            return Err(Ungranted::Client("the assertion: it was used before (jti)".to_owned()));
-        }
+        unused(&used, &digest, now)?;
         if used.len() >= MOST {
             return Err(Ungranted::Stale("more assertions are in use than are remembered".to_owned()));
         }
@@ -45,9 +43,28 @@ impl Replays {
         Ok(())
     }
 
+    /// Whether it is new, as far as is known now; nothing is remembered by this.
+    ///
+    /// # Errors
+    /// When it was used before.
+    pub(super) fn refuse_used(&self, subject: &str, id: &str, now: Timestamp) -> Result<(), Ungranted> {
+        unused(&self.0.lock().unwrap_or_else(PoisonError::into_inner), &digest(subject, id), now)
+    }
+
     /// Forgets those that are over.
     pub(super) fn sweep(&self, now: Timestamp) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, ends| now < *ends);
+    }
+}
+
+fn digest(subject: &str, id: &str) -> [u8; 32] {
+    Sha256::new().chain_update(subject).chain_update([0]).chain_update(id).finalize().into()
+}
+
+fn unused(used: &HashMap<[u8; 32], Timestamp>, digest: &[u8; 32], now: Timestamp) -> Result<(), Ungranted> {
+    match used.get(digest).is_some_and(|ends| now < *ends) {
+        true => Err(Ungranted::Client("the assertion: it was used before (jti)".to_owned())),
+        false => Ok(()),
     }
 }
 
@@ -61,6 +78,8 @@ mod tests {
         let ends = Timestamp::from_unix(1_060);
         assert!(replays.first_time("a", "1", ends, now).is_ok());
         assert!(replays.first_time("a", "1", ends, now).is_err());
+        assert!(replays.refuse_used("a", "1", now).is_err());
+        assert!(replays.refuse_used("a", "2", now).is_ok(), "asking uses nothing up");
         assert!(replays.first_time("b", "1", ends, now).is_ok());
         assert!(replays.first_time("a", "2", ends, now).is_ok());
         replays.sweep(ends);

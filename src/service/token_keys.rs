@@ -90,11 +90,12 @@ impl Ca {
         let registration = registration.filter(|one| one.until.is_none_or(|until| now < until));
         let mut keys = registration.iter().flat_map(|one| &one.token_keys);
         let Some(key) = keys.find(|key| key.id == kid) else { return Ok(None) };
+        self.judge_assertion(assertion, &id, &key.spki)?;
+        // Only who has the key learns how it stands.
         match self.token_key_status(key)? {
             "active" => {}
             status => return Err(Ungranted::Client(format!("the assertion: its key {kid:?} is {status}"))),
         }
-        self.judge_assertion(assertion, &id, &key.spki)?;
         let holder = match beside.filter(|shown| *shown.spiffe_id == id) {
             Some(shown) => self.holder_of(shown).await.ok(),
             None => None,

@@ -261,4 +261,10 @@ fn a_jwt_svid_for_this_server_buys_unbound_tokens_where_the_registration_allows_
     assert_eq!(refused(&present_as(&ca, JWT_SPIFFE, &forged)), invalid);
     ca.run(&["machines", "suspend", &machine.response.machine]).succeeded();
     assert_eq!(refused(&present_as(&ca, JWT_SPIFFE, &good)), invalid);
+    // Nor speaks it for the machine that has the identity next.
+    let next = Machine::enrolled(&ca, "/payments");
+    assert_eq!(refused(&present_as(&ca, JWT_SPIFFE, &good)), invalid);
+    let body = json!({ "spiffe_id": id("/payments"), "audience": [issuer] });
+    let own: Value = wire::post(ca.listen(), Some(&next.papers), "/v1/jwt-svid", &body).json();
+    token(&present_as(&ca, JWT_SPIFFE, own["svid"].as_str().unwrap()));
 }

@@ -154,6 +154,35 @@ fn nobody_touches_a_privileged_identity_over_mutual_tls() {
     ca.invite("/auditor/two", &[]);
 }
 
+/// A machine is given the certificates of the workloads under it.
+#[test]
+fn nobody_is_let_in_over_mutual_tls_under_whom_a_privileged_workload_runs() {
+    let (ca, operator) = house();
+    let workload = ["invite", &id("/auditor/one"), "--parent", &id("/host"), "--selector", "unix:uid:1001"];
+    ca.run(&workload).succeeded();
+    for (method, route, body) in [
+        ("POST", "/v1/admin/invitations", invitation("/host")),
+        ("PUT", "/v1/admin/registrations", registration("/host")),
+        ("POST", "/v1/admin/registrations/import", json!({ "registrations": [registration("/host")] })),
+    ] {
+        let refused = ask(&ca, &operator, method, route, Some(&body)).refused(403, "permission_denied");
+        assert!(refused.detail.contains("unix socket"), "{method} {route}: {}", refused.detail);
+    }
+    let elsewhere = ask(&ca, &operator, "POST", "/v1/admin/invitations", Some(&invitation("/other-host")));
+    assert_eq!(elsewhere.status, 200);
+}
+
+/// Whoever may invite lets machines in; a key that proves an identity without one is another right.
+#[test]
+fn an_invitation_registers_no_key_for_tokens() {
+    let (ca, operator) = house();
+    let mut wish = invitation("/deployer");
+    wish["registration"] = with_key("/deployer");
+    let refused = ask(&ca, &operator, "POST", "/v1/admin/invitations", Some(&wish));
+    assert!(refused.refused(400, "parameter_invalid").detail.contains("token_keys"));
+    assert!(ca.events("token_key.added").is_empty());
+}
+
 /// Taking away is not giving: a stolen operator's certificate can be revoked from anywhere.
 #[test]
 fn a_privileged_machine_can_be_revoked_over_mutual_tls() {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -50,7 +51,7 @@ pub(super) fn check(dir: &Path, now: Timestamp, findings: &mut Findings) {
         }
     };
     findings.good(format!("{} is {} ({})", dir.display(), identity.spiffe_id(), identity.machine()));
-    findings.private(&[dir.to_owned(), dir.join("svid.key")]);
+    modes(dir, findings);
     links(dir, findings);
     times(dir, &identity, now, findings);
     last_attempt(dir, findings);
@@ -77,12 +78,34 @@ fn links(dir: &Path, findings: &mut Findings) {
     }
 }
 
+/// Its owner alone; or, as the agent's configuration may say, a group that passes through the directory and reads the key.
+fn modes(dir: &Path, findings: &mut Findings) {
+    let key = dir.join("svid.key");
+    let mode = |path: &Path| fs::metadata(path).map(|found| found.permissions().mode() & 0o777);
+    match (mode(dir), mode(&key)) {
+        (Ok(home), Ok(file)) if (home | file) & 0o077 != 0 && home & 0o026 == 0 && file & 0o037 == 0 => {
+            findings.warning(
+                format!("{} is open to a group (mode {file:o}, in a directory of {home:o})", key.display()),
+                "right if the agent's configuration says so (files.\"svid.key\"); else chmod 600 and 700",
+            );
+        }
+        _ => findings.private(&[dir.to_owned(), key]),
+    }
+}
+
 fn times(dir: &Path, identity: &Identity, now: Timestamp, findings: &mut Findings) {
     let validity = identity.validity();
     let window = identity.window();
     match validity.state(now) {
         ValidityState::Expired { by } => {
-            findings.failed(format!("the certificate ended {} ago", duration::format(by)), enroll_again(dir));
+            findings.failed(
+                format!("the certificate ended {} ago", duration::format(by)),
+                format!(
+                    "{}, which comes back within the profile's recovery; else {}",
+                    renew(dir),
+                    enroll_again(dir)
+                ),
+            );
         }
         ValidityState::NotYet { by } => findings.failed(
             format!("the certificate is not valid for another {}", duration::format(by)),
