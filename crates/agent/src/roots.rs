@@ -98,7 +98,7 @@ impl Roots {
                 .with_hint("the roots known before stay; tell whoever keeps the CA")
         })?;
         if held.as_ref() != Some(&next) {
-            let text = serde_json::to_vec(told)
+            let text = serde_json::to_vec(&self.whole(told, &next)?)
                 .map_err(|error| AgentError::failed(format!("cannot write {FILE}: {error}")))?;
             durable::replace(&self.home.join(FILE), &text, durable::PUBLIC)?;
             let roots = next.bundle().roots().len();
@@ -106,6 +106,23 @@ impl Roots {
         }
         *self.walked.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
         Ok(())
+    }
+
+    /// The documents that lead from the pin to `next`: those told, behind those on disk where a server told the last ones
+    /// only. What does not lead there from the pin is never written: at the next start the pin would be all there is, and a
+    /// root that was retired would count again (invariant 9).
+    fn whole(&self, told: &RootsResponse, next: &WalkedRoots) -> Result<RootsResponse, AgentError> {
+        let mut documents = on_disk(&self.home)?.map(|held| held.documents).unwrap_or_default();
+        let new: Vec<_> = told.documents.iter().filter(|one| !documents.contains(one)).cloned().collect();
+        documents.extend(new);
+        [told.clone(), RootsResponse { documents }]
+            .into_iter()
+            .find(|whole| from_pin(&self.pin, whole).is_ok_and(|walked| walked == *next))
+            .ok_or_else(|| {
+                AgentError::refused(
+                    "the CA's roots documents leave some out between those known here and theirs",
+                )
+            })
     }
 
     fn known(&self) -> Option<WalkedRoots> {
@@ -120,11 +137,14 @@ fn from_pin(pin: &Pin, told: &RootsResponse) -> Result<WalkedRoots, countersign_
 /// What was walked before. Documents that do not lead on from the pin are of another CA, which was here before, or damaged;
 /// then the pin is all there is, and the CA is asked for them again.
 fn remembered(home: &Path, pin: &Pin) -> Result<Option<WalkedRoots>, AgentError> {
-    let path = home.join(FILE);
-    let Some(text) = durable::read(&path)? else { return Ok(None) };
-    let read = serde_json::from_slice::<RootsResponse>(&text).map_err(|error| error.to_string());
-    let walked = read.and_then(|told| from_pin(pin, &told).map_err(|fault| fault.to_string()));
-    Ok(walked.inspect_err(|why| tracing::debug!(path = %path.display(), why, "not walked")).ok())
+    let Some(told) = on_disk(home)? else { return Ok(None) };
+    Ok(from_pin(pin, &told).inspect_err(|why| tracing::debug!(file = FILE, %why, "not walked")).ok())
+}
+
+fn on_disk(home: &Path) -> Result<Option<RootsResponse>, AgentError> {
+    let Some(text) = durable::read(&home.join(FILE))? else { return Ok(None) };
+    let read = serde_json::from_slice(&text);
+    Ok(read.inspect_err(|why| tracing::debug!(file = FILE, %why, "not read")).ok())
 }
 
 fn fingerprint(root: &CertificateDer<'_>) -> [u8; 32] {

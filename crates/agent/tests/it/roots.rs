@@ -235,6 +235,19 @@ async fn documents_that_go_back_or_contradict_what_was_walked_are_refused_after_
 }
 
 #[tokio::test]
+async fn a_server_that_tells_the_last_document_alone_brings_no_retired_root_back() {
+    // Invariant 9: what is on disk leads from the pin on, whoever told it.
+    let fleet = Rotated::after(Duration::ZERO).await;
+    let [.., three] = &fleet.documents;
+    fleet.renew_at(&fleet.second).await.unwrap();
+    fleet.third.publishes(std::slice::from_ref(three), &[&fleet.third]);
+    fleet.renew_at(&fleet.third).await.unwrap();
+    assert_eq!(fleet.renew_at(&fleet.first).await.unwrap_err().kind(), ErrorKind::Refused);
+    fleet.renew_at(&fleet.third).await.unwrap();
+    assert_eq!(fleet.bundle(), roots_of(&[&fleet.third]));
+}
+
+#[tokio::test]
 async fn an_answer_brings_new_roots_only_by_their_documents() {
     // Invariant 11.
     let fleet = Rotated::after(Duration::ZERO).await;
