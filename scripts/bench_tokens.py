@@ -15,8 +15,8 @@ ROUNDS, REQUESTS, MANY, PARTS = 3, 40_000, 1_000_000, 4
 AIMS = {
     "B9 token minted, server CPU, V": 1.2,
     "B9 API key introspected at 1,000,000 keys, CPU µs": 50.0,
-    "B9 book grown by 1,000,000 tokens, octets a token": 0.05,
-    "B9 memory grown by the last 750,000 of them, MB": 4.0,
+    "B9 book grown by the last 750,000 of 1,000,000 tokens, octets a token": 0.05,
+    "B9 memory grown by them, MB": 4.0,
     "B9 requests refused": 0,
 }
 
@@ -104,8 +104,10 @@ def measure(scratch, started):
             row["minted"]["server_cpu_us"] / row["v_us"] for row in rows),
         "B9 API key introspected at 1,000,000 keys, CPU µs": statistics.median(
             row["introspected"]["server_cpu_us"] for row in rows),
-        "B9 book grown by 1,000,000 tokens, octets a token": (left[-1]["book"] - left[0]["book"]) / MANY,
-        "B9 memory grown by the last 750,000 of them, MB": left[-1]["rss_mb"] - left[1]["rss_mb"],
+        # Not the first quarter: the tables of the keys may still be merged meanwhile.
+        "B9 book grown by the last 750,000 of 1,000,000 tokens, octets a token":
+            (left[-1]["book"] - left[1]["book"]) / (MANY - MANY // PARTS),
+        "B9 memory grown by them, MB": left[-1]["rss_mb"] - left[1]["rss_mb"],
         "B9 requests refused": sum(answer["refused"] + answer["twice"] for answer in answers),
     }
     return {"rounds": rows, "traces": left, "found": found}
