@@ -52,13 +52,25 @@ impl Disk {
         Ok(parts)
     }
 
-    /// Keeps a snapshot whose new parts are these, and forgets the parts nothing names any more.
+    /// Those of these parts that are not there in their whole length, as after a write that failed.
+    pub(super) fn lacking<'a>(&self, parts: impl IntoIterator<Item = &'a PartRef>) -> Vec<PartRef> {
+        let is_there = |part: &PartRef| {
+            fs::metadata(self.part(part.sha256()))
+                .is_ok_and(|found| found.is_file() && found.len() == part.size())
+        };
+        parts.into_iter().filter(|part| !is_there(part)).copied().collect()
+    }
+
+    /// Keeps a snapshot, with those of its parts that are not there yet, and forgets the parts nothing names any more. Without all of
+    /// its parts it would be good for nothing, and what was kept before stays.
     pub(super) fn keep(&self, snapshot: &Snapshot, new: &Parts) -> io::Result<()> {
-        for (sha256, octets) in new {
-            let path = self.part(sha256);
-            if !path.exists() {
-                put(&path, octets)?;
-            }
+        for part in self.lacking(snapshot.parts()) {
+            let name = hex::encode(part.sha256());
+            let lost = || io::Error::new(io::ErrorKind::NotFound, format!("part {name} is not there"));
+            let octets = new.get(part.sha256()).ok_or_else(lost)?;
+            // Nobody looked at it if the snapshot before had it.
+            part.check(octets).map_err(io::Error::other)?;
+            put(&self.part(part.sha256()), octets)?;
         }
         sync(&self.dir.join(PARTS))?;
         put(&self.dir.join(SNAPSHOT), snapshot.jws())?;

@@ -53,7 +53,7 @@ pub struct Counts {
     pub refused: u64,
     /// Attempts to get one that failed.
     pub unreachable: u64,
-    /// Snapshots that could not be kept on disk.
+    /// Attempts to keep a snapshot on disk that failed: the one there is older.
     pub unkept: u64,
 }
 

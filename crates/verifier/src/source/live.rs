@@ -11,12 +11,14 @@ use countersign_policy::{Policy, PolicyError};
 use rustls::crypto::CryptoProvider;
 use tokio::sync::watch;
 
+mod kept;
+
 use super::disk::Disk;
 use super::health::{Counts, TrustHealth, TrustState};
 use crate::clock::SystemClock;
 use crate::gate::Gate;
 use crate::provider::provider;
-use crate::snapshot::{Judged, PartRef, Parts, Snapshot, SnapshotFault, SnapshotFile, Trusted};
+use crate::snapshot::{PartRef, Parts, Snapshot, SnapshotFault, SnapshotFile, Trusted};
 use crate::staleness::HardLimit;
 use crate::trust::{TrustError, TrustStore};
 
@@ -104,6 +106,8 @@ struct State {
     held: Option<Snapshot>,
     policy_fault: Option<String>,
     last_fault: Option<String>,
+    /// Why the snapshot in force is not on disk, if it should be.
+    unkept: Option<String>,
     counts: Counts,
 }
 
@@ -130,8 +134,9 @@ impl LiveTrust {
     /// With the reason not to believe it; what was in force stays.
     pub fn offer(&self, jws: &[u8], parts: &Parts) -> Result<Offered, SnapshotFault> {
         let mut state = self.0.state();
-        if state.held.as_ref().is_some_and(|held| held.jws() == jws) {
+        if let Some(held) = state.held.clone().filter(|held| held.jws() == jws) {
             state.last_fault = None;
+            self.0.keep_at_last(&mut state, &held, parts);
             return Ok(Offered::Known);
         }
         let offered = self.0.judge(&state, jws, parts).and_then(|snapshot| {
@@ -158,15 +163,15 @@ impl LiveTrust {
         self.offer(file.jws(), file.parts())
     }
 
-    /// The parts of a snapshot that are not held here yet. It is judged first: nobody is asked for parts in the name of
-    /// a forgery.
+    /// The parts of a snapshot that are not held here yet, and after a failed write those that are not on disk. It is judged first:
+    /// nobody is asked for parts in the name of a forgery.
     ///
     /// # Errors
     /// With the reason not to believe it.
     pub fn missing(&self, jws: &[u8]) -> Result<Vec<PartRef>, SnapshotFault> {
         let mut state = self.0.state();
         match state.trusted.judge(jws, self.0.clock.now(), &self.0.provider) {
-            Ok(judged) => Ok(judged.missing(state.held.as_ref())),
+            Ok(judged) => Ok(self.0.wanted(&state, &judged)),
             Err(fault) => Err(self.0.refused(&mut state, fault)),
         }
     }
@@ -244,7 +249,8 @@ impl LiveTrust {
 impl LiveTrust {
     /// Notes that a source answered and had nothing new.
     pub(super) fn no_news(&self) {
-        self.0.state().last_fault = None;
+        let mut state = self.0.state();
+        state.last_fault = state.unkept.clone();
     }
 
     pub(super) fn ca(&self) -> &Arc<TrustStore> {
@@ -305,6 +311,7 @@ impl LiveTrustSettings {
                 held: None,
                 policy_fault: None,
                 last_fault: None,
+                unkept: None,
                 counts: Counts::default(),
             }),
             adopted: watch::Sender::new(false),
@@ -355,40 +362,6 @@ impl Keeper {
         state.held = Some(snapshot.clone());
         self.adopted.send_replace(true);
         Ok(())
-    }
-
-    /// A full disk must not keep revocations from counting, so this comes after.
-    fn keep(&self, state: &mut State, snapshot: &Snapshot, parts: &Parts) {
-        let Some(disk) = &self.disk else { return };
-        if let Err(fault) = disk.keep(snapshot, parts) {
-            tracing::error!(trust_domain = %self.trust_domain, %fault, "trust snapshot not kept on disk");
-            state.counts.unkept = state.counts.unkept.saturating_add(1);
-            state.last_fault = Some(format!("the snapshot in force is not kept on disk: {fault}"));
-        }
-    }
-
-    fn take_up(&self) {
-        let mut state = self.state();
-        let fault = match self.read_kept(&state) {
-            Ok(None) => return,
-            Ok(Some(snapshot)) => {
-                self.put_in_force(&mut state, &snapshot).err().map(|fault| fault.to_string())
-            }
-            Err(fault) => Some(fault),
-        };
-        if let Some(fault) = fault {
-            tracing::error!(trust_domain = %self.trust_domain, fault, "the trust kept on disk is left aside");
-            state.last_fault = Some(format!("the trust kept on disk is left aside: {fault}"));
-        }
-    }
-
-    fn read_kept(&self, state: &State) -> Result<Option<Snapshot>, String> {
-        let Some(disk) = &self.disk else { return Ok(None) };
-        let Some(jws) = disk.snapshot().map_err(|fault| fault.to_string())? else { return Ok(None) };
-        let judged: Judged =
-            state.trusted.judge_at_rest(&jws, &self.provider).map_err(|fault| fault.to_string())?;
-        let parts = disk.parts(&judged.missing(None)).map_err(|fault| fault.to_string())?;
-        judged.complete(None, &parts, &self.provider).map(Some).map_err(|fault| fault.to_string())
     }
 }
 

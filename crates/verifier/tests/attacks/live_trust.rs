@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_identity::ManualClock;
+use countersign_identity::{ManualClock, hex};
 use countersign_testkit::{Authority, ForgedSnapshot, SnapshotForge, noon, noon_clock};
 use countersign_verifier::{
-    BundleFileError, HardLimit, LiveTrust, Offered, OwnIdentity, Refusal, SnapshotFault, SvidVerifier,
+    BundleFileError, HardLimit, LiveTrust, Offered, OwnIdentity, Parts, Refusal, SnapshotFault, SvidVerifier,
     TrustState, TrustStore, Usage, follow_bundle_file, follow_identity_files, offer_bundle_file, provider,
 };
 use tokio::time::timeout;
@@ -202,6 +202,49 @@ fn a_disk_that_fails_keeps_no_revocation_away() {
     let health = live.health();
     assert_eq!((health.state, health.counts.unkept), (TrustState::Fresh, 1));
     assert!(health.last_fault.is_some());
+}
+
+#[test]
+fn a_write_that_fails_leaves_what_was_kept_and_is_made_up_for() {
+    let (domain, clock) = (Domain::new(), noon_clock());
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = || open(&domain, &clock, Some(dir.path())).health().sequence;
+    let revoked = |sequence| {
+        let forge = domain.forge().sequence(sequence);
+        forge.revoke(&domain.issuer, "0abc", noon() + MINUTE).forge()
+    };
+    let (first, second, third) = (domain.forge().sequence(5).forge(), revoked(6), revoked(7));
+    let fetched = |live: &LiveTrust, of: &ForgedSnapshot| -> Parts {
+        let named = live.missing(of.jws()).expect("a good snapshot");
+        named.iter().map(|part| (*part.sha256(), of.parts()[part.sha256()].clone())).collect()
+    };
+    let live = open(&domain, &clock, Some(dir.path()));
+    assert_eq!(offer(&live, &first), Ok(Offered::Adopted));
+    let new = fetched(&live, &second);
+    assert!(!new.is_empty() && new.len() < second.parts().len(), "only what is new");
+    // No room for the new parts: what is in their way is not theirs to replace.
+    let in_the_way = |sha256: &[u8; 32]| dir.path().join("parts").join(hex::encode(sha256));
+    for sha256 in new.keys() {
+        fs::create_dir_all(in_the_way(sha256).join("x")).expect("a directory");
+    }
+    assert_eq!(live.offer(second.jws(), &new), Ok(Offered::Adopted));
+    assert_eq!(live.health().counts.unkept, 1);
+    assert_eq!(kept(), Some(5), "the older one is whole");
+    // Still nothing new can be written, and the next snapshot shares the parts that are held in memory alone.
+    let again = fetched(&live, &third);
+    assert!(new.keys().all(|sha256| again.contains_key(sha256)), "they are asked for once more");
+    assert_eq!(live.offer(third.jws(), &Parts::new()), Ok(Offered::Adopted));
+    assert_eq!(kept(), Some(5), "nothing kept names what is not there");
+    assert!(live.health().last_fault.is_some_and(|fault| fault.contains("not kept on disk")));
+    for sha256 in new.keys() {
+        fs::remove_dir_all(in_the_way(sha256)).expect("a directory");
+    }
+    let forged: Parts = again.keys().map(|sha256| (*sha256, b"{}".to_vec())).collect();
+    assert_eq!(live.offer(third.jws(), &forged), Ok(Offered::Known));
+    assert_eq!(kept(), Some(5), "what is not the part it says is not written");
+    assert_eq!(live.offer(third.jws(), &again), Ok(Offered::Known));
+    assert_eq!((kept(), live.health().last_fault), (Some(7), None));
+    assert!(fetched(&live, &third).is_empty(), "and asked for no more");
 }
 
 const READS: &str = r#"
