@@ -13,9 +13,11 @@ use super::foreign_keys::ForeignKeys;
 use super::introspection::Introspection;
 use super::jwk::{SignedBy, TokenKeys};
 use super::members::{Members, Value};
+use super::questions::Questions;
 use super::refusal::TokenRefusal;
 use super::settings::SKEW;
 use super::unverified::Unverified;
+use super::verdicts::SecretDigest;
 
 /// Whom a foreign token names here, and what it carries: nothing if it is nobody's business here.
 type Map = dyn Fn(&Members) -> Option<(SpiffeId, Vec<Permission>)> + Send + Sync;
@@ -58,6 +60,8 @@ struct Issuer {
     signed_by: SignedBy,
     bearer: bool,
     map: Arc<Map>,
+    /// A verdict is of this audience, these claims and this map, and good for no issuer that has others.
+    questions: Questions<AccessToken>,
 }
 
 /// How it is known that a token is of an authorization server. The enum is exhaustive on purpose.
@@ -100,6 +104,7 @@ impl ForeignIssuer {
             signed_by: SignedBy::Es256,
             bearer: false,
             map: Arc::new(map),
+            questions: Questions::default(),
         }))
     }
 
@@ -116,7 +121,7 @@ impl ForeignIssuer {
     }
 
     fn with(self, change: impl FnOnce(&mut Issuer)) -> Self {
-        let Issuer { url, audience, trust_domain, known_by, signed_by, bearer, map } = &*self.0;
+        let Issuer { url, audience, trust_domain, known_by, signed_by, bearer, map, .. } = &*self.0;
         let mut issuer = Issuer {
             url: url.clone(),
             audience: audience.clone(),
@@ -125,6 +130,7 @@ impl ForeignIssuer {
             signed_by: *signed_by,
             bearer: *bearer,
             map: Arc::clone(map),
+            questions: Questions::default(),
         };
         change(&mut issuer);
         Self(Arc::new(issuer))
@@ -170,10 +176,11 @@ impl ForeignIssuer {
 
     /// What it says of a token that it is asked about, or said in the last minute.
     pub(super) async fn ask(&self, token: &str, moment: Moment) -> Result<AccessToken, TokenRefusal> {
-        let Issuer { url, known_by, .. } = &*self.0;
+        let Issuer { url, known_by, questions, .. } = &*self.0;
         match known_by {
             KnownBy::Answers(desk) => {
-                desk.verdict(url, token, moment.now, |answer| self.read(answer, moment)).await
+                let ask = async { self.read(&desk.answer(url, token, moment.now).await?, moment) };
+                questions.verdict(SecretDigest::of(token), moment.now, desk.turns(), ask).await
             }
             KnownBy::Keys(_) => Err(TokenRefusal::NotKnown { what: format!("{url} is asked about nothing") }),
         }

@@ -1,15 +1,13 @@
 //! What must be asked for before a credential can be judged: the keys of another authorization server, its word about a token, or our
 //! own about an API key.
 
-use std::sync::{MutexGuard, PoisonError};
-
 use super::access::Moment;
 use super::api_key::ApiKey;
 use super::foreign::ForeignIssuer;
 use super::refusal::TokenRefusal;
-use super::resource::{Accepted, QUESTIONS, ResourceServer, snapshot};
+use super::resource::{Accepted, ResourceServer, snapshot};
 use super::unverified::{Unverified, is_opaque};
-use super::verdicts::{SecretDigest, Verdicts};
+use super::verdicts::SecretDigest;
 use crate::caller::Credential;
 use crate::peer::VerifiedPeer;
 
@@ -78,33 +76,20 @@ impl ResourceServer {
         let link = settings.link.as_ref().ok_or(TokenRefusal::Inactive)?;
         let malformed = || TokenRefusal::Malformed { what: "it is no API key".to_owned() };
         let id = ApiKey::id_in(key).ok_or_else(malformed)?;
-        let digest = SecretDigest::of(key);
-        let known = self.key_verdicts().get(digest, self.now());
-        let verdict = match known {
-            Some(verdict) => verdict,
-            None => {
-                let busy =
-                    |_| TokenRefusal::NotKnown { what: format!("{QUESTIONS} keys are being asked about") };
-                let _turn = self.asking().try_acquire().map_err(busy)?;
-                let body = format!("token={key}").into_bytes();
-                let answer = link.post("/oauth2/introspect", "application/x-www-form-urlencoded", body).await;
-                let answer = answer.map_err(|fault| TokenRefusal::NotKnown { what: fault.to_string() })?;
-                let said = ApiKey::read(id, &answer, &settings.service, &settings.home, self.now())?;
-                let verdict = said.ok_or(TokenRefusal::Inactive);
-                self.key_verdicts().put(digest, verdict.clone(), self.now());
-                verdict
-            }
+        let ask = async {
+            let body = format!("token={key}").into_bytes();
+            let answer = link.post("/oauth2/introspect", "application/x-www-form-urlencoded", body).await;
+            let answer = answer.map_err(|fault| TokenRefusal::NotKnown { what: fault.to_string() })?;
+            let said = ApiKey::read(id, &answer, &settings.service, &settings.home, self.now())?;
+            said.ok_or(TokenRefusal::Inactive)
         };
-        let key = verdict?;
+        let (questions, turns) = self.key_questions();
+        let key = questions.verdict(SecretDigest::of(key), self.now(), turns, ask).await?;
         let anchors = self.anchors()?;
         if snapshot(&anchors)?.revokes_api_key(key.id()) {
             return Err(TokenRefusal::Revoked { what: "API key" });
         }
         let caller = settings.gate.caller(Credential::ApiKey(key));
         Ok(Accepted { caller, anchors })
-    }
-
-    fn key_verdicts(&self) -> MutexGuard<'_, Verdicts<ApiKey>> {
-        self.verdicts().lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,25 +1,24 @@
 //! Introspection at another authorization server (RFC 7662): it is asked about each token, and believed for a minute.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use countersign_identity::{Clock, Timestamp};
 use hyper::StatusCode;
-use tokio::sync::Semaphore;
+use hyper::body::Bytes;
 
 use super::access::AccessToken;
 use super::client_proof::{ClientProof, Proven, encoded};
 use super::members::Members;
+use super::questions::Turns;
 use super::refusal::TokenRefusal;
-use super::verdicts::{Ends, SecretDigest, Verdicts};
+use super::verdicts::Ends;
 use crate::clock::SystemClock;
 use crate::own::SetupError;
 use crate::source::{EndpointUrl, WebForm, WebRoots};
 
-/// How many tokens are asked about at once: whoever invents tokens shall not make a flood of this service for somebody else's server.
-const QUESTIONS: usize = 16;
-
-/// An introspection endpoint of another authorization server, and how this service proves itself there. Cloning shares it.
+/// An introspection endpoint of another authorization server, and how this service proves itself there. Cloning shares the
+/// connection and the turns to ask, and no verdict: each [`ForeignIssuer`](crate::ForeignIssuer) comes to its own.
 ///
 /// An answer is believed for 60 seconds, for 10 where it is no; never past the token's end. While the endpoint is away, tokens that it
 /// has not answered for in the last minute are not accepted: the service says that it cannot judge them (503), and lets nobody in.
@@ -29,8 +28,7 @@ pub struct Introspection(Arc<Desk>);
 struct Desk {
     form: WebForm,
     proof: ClientProof,
-    verdicts: Mutex<Verdicts<AccessToken>>,
-    asking: Semaphore,
+    turns: Turns,
 }
 
 impl Introspection {
@@ -53,25 +51,17 @@ impl Introspection {
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let form = WebForm::new(url, roots, clock, proof.on_connection())?;
-        let asking = Semaphore::new(QUESTIONS);
-        Ok(Self(Arc::new(Desk { form, proof, verdicts: Mutex::default(), asking })))
+        Ok(Self(Arc::new(Desk { form, proof, turns: Turns::default() })))
     }
 
-    /// What `issuer` says of a token, as `read` understands its answer.
-    pub(super) async fn verdict(
+    /// What its server answers about a token of `issuer`, if it does not say that it answers for none of this kind.
+    pub(super) async fn answer(
         &self,
         issuer: &str,
         token: &str,
         now: Timestamp,
-        read: impl FnOnce(&[u8]) -> Result<AccessToken, TokenRefusal>,
-    ) -> Result<AccessToken, TokenRefusal> {
-        let digest = SecretDigest::of(token);
-        if let Some(verdict) = self.verdicts().get(digest, now) {
-            return verdict;
-        }
+    ) -> Result<Bytes, TokenRefusal> {
         let unknown = |what: String| TokenRefusal::NotKnown { what };
-        let busy = |_| unknown(format!("{QUESTIONS} tokens are being asked about"));
-        let _turn = self.0.asking.try_acquire().map_err(busy)?;
         let proof = self.0.proof.now(issuer, now);
         let Proven { authorization, fields } =
             proof.ok_or_else(|| unknown(format!("this service cannot prove itself to {issuer}")))?;
@@ -80,17 +70,16 @@ impl Introspection {
         let form = form.trim_end_matches('&').to_owned();
         let answer = self.0.form.send(authorization.as_ref(), form).await;
         let fault = |what: String| unknown(format!("{}: {what}", self.0.form));
-        let verdict = match answer.map_err(fault)? {
-            (StatusCode::OK, answer) => read(&answer),
+        match answer.map_err(fault)? {
+            (StatusCode::OK, answer) => Ok(answer),
             (StatusCode::BAD_REQUEST, answer) if is_unsupported(&answer) => Err(TokenRefusal::NotActive),
             (status, _) => Err(fault(format!("it answers {status}"))),
-        };
-        self.verdicts().put(digest, verdict.clone(), now);
-        verdict
+        }
     }
 
-    fn verdicts(&self) -> MutexGuard<'_, Verdicts<AccessToken>> {
-        self.0.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Turns to ask it, whoever does.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 }
 

@@ -11,6 +11,7 @@ mod introspection;
 mod jwk;
 mod members;
 mod metadata;
+mod questions;
 mod refusal;
 mod resource;
 mod settings;

@@ -1,21 +1,20 @@
 //! The resource server: who calls, by certificate, access token or API key.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use countersign_identity::Timestamp;
-use tokio::sync::Semaphore;
 
 use super::access::{AccessToken, Binding, Moment};
 use super::api_key::ApiKey;
 use super::foreign::is_signed;
 use super::jwk::{SignedBy, TokenKeys};
 use super::metadata::{self, Metadata};
+use super::questions::{Questions, Turns};
 use super::refusal::TokenRefusal;
 use super::settings::ResourceSettings;
 use super::unverified::Unverified;
-use super::verdicts::Verdicts;
 use crate::caller::{Caller, Credential};
 use crate::outcome;
 use crate::peer::VerifiedPeer;
@@ -57,15 +56,12 @@ use crate::trust::Anchors;
 #[derive(Clone)]
 pub struct ResourceServer(Arc<Resource>);
 
-/// How many API keys are asked about at once: whoever invents keys shall not make a flood of this service for the authorization server.
-pub(super) const QUESTIONS: usize = 16;
-
 struct Resource {
     settings: ResourceSettings,
     /// The keys of the snapshot in force, read.
     keys: ArcSwapOption<ReadKeys>,
-    verdicts: Mutex<Verdicts<ApiKey>>,
-    asking: Semaphore,
+    key_questions: Questions<ApiKey>,
+    key_turns: Turns,
     metadata: Option<Metadata>,
 }
 
@@ -85,9 +81,9 @@ pub(super) struct Accepted {
 
 impl ResourceServer {
     pub(super) fn new(metadata: Option<Metadata>, settings: ResourceSettings) -> Self {
-        let (keys, verdicts) = (ArcSwapOption::empty(), Mutex::default());
-        let asking = Semaphore::new(QUESTIONS);
-        Self(Arc::new(Resource { settings, keys, verdicts, asking, metadata }))
+        let (key_questions, key_turns) = (Questions::default(), Turns::default());
+        let keys = ArcSwapOption::empty();
+        Self(Arc::new(Resource { settings, keys, key_questions, key_turns, metadata }))
     }
 
     /// The caller behind an access token that was presented on a connection with this peer, or none.
@@ -246,14 +242,9 @@ impl ResourceServer {
         &self.0.settings
     }
 
-    /// What was said of API keys.
-    pub(super) fn verdicts(&self) -> &Mutex<Verdicts<ApiKey>> {
-        &self.0.verdicts
-    }
-
-    /// Turns to ask about API keys.
-    pub(super) fn asking(&self) -> &Semaphore {
-        &self.0.asking
+    /// What was said and is asked of API keys, and turns to ask.
+    pub(super) fn key_questions(&self) -> (&Questions<ApiKey>, &Turns) {
+        (&self.0.key_questions, &self.0.key_turns)
     }
 
     pub(super) fn by_certificate(&self, peer: VerifiedPeer) -> Caller {

@@ -2,6 +2,7 @@
 //! away.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use countersign_identity::ManualClock;
 use countersign_testkit::{Authority, Forged, TokenForge, TokenKey, noon, noon_clock};
 use countersign_verifier::{
     Admission, ArcSwap, Arrival, Caller, ClientProof, ForeignIssuer, Introspection, Limits, LiveTrust,
-    Refusal, ResourceError, ResourceServer, ResourceSettings, SpiffeId, SvidVerifier, TokenRefusal,
+    Members, Refusal, ResourceError, ResourceServer, ResourceSettings, SpiffeId, SvidVerifier, TokenRefusal,
     Unrecognised, Usage, VerifiedPeer, WebRoots, provider, serve_connections,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -525,6 +526,55 @@ async fn invented_tokens_do_not_flood_another_server() {
     }
     login.says(active());
     assert!(resource.caller(OPAQUE, None).await.is_ok(), "its turn came");
+}
+
+#[tokio::test]
+async fn a_verdict_of_one_issuer_is_none_of_another_that_asks_the_same_server() {
+    let (login, ledger) = (Login::new(None).await, Ledger::new());
+    let desk = login.introspection(ClientProof::secret("ledger", "swordfish"), &ledger.clock);
+    let bound = issuer(desk.clone());
+    let unbound = bound.clone().unbound();
+    let other = |audience: &str, domain: &str| {
+        let domain = domain.parse().expect("a domain");
+        let map = |_: &Members| Some((SpiffeId::from_str(ANNA).ok()?, Vec::new()));
+        ForeignIssuer::new(LOGIN, audience, domain, desk.clone(), map).unbound()
+    };
+    let (archive, elsewhere) =
+        (other("https://archive.example", "login.example"), other(AUDIENCE, "x.example"));
+    let nothing = other(AUDIENCE, "login.example");
+    let resource = ledger.asking(unbound.clone());
+    assert!(may(&resource.caller(OPAQUE, None).await.expect("an active token"), "ledger:read"));
+    for (issuer, code) in [(bound, "token_unbound"), (archive, "token_audience"), (elsewhere, "token_claims")]
+    {
+        let refusal = ledger.asking(issuer).caller(OPAQUE, None).await.expect_err(code);
+        assert_eq!(refusal.code(), code);
+    }
+    let nobody = ledger.asking(nothing).caller(OPAQUE, None).await.expect("an active token");
+    assert!(!may(&nobody, "ledger:read"), "it is mapped to nothing there");
+    // Nor does a no of theirs count here; and the same issuer at another door is the same.
+    let again = ledger.asking(unbound).caller(OPAQUE, None).await.expect("an active token");
+    assert!(may(&again, "ledger:read") && resource.caller(OPAQUE, None).await.is_ok());
+    assert_eq!(login.asked().len(), 5, "each asked for itself, once");
+}
+
+#[tokio::test]
+async fn many_requests_with_one_token_make_one_question_and_none_of_them_is_turned_away() {
+    let (login, ledger) = (Login::new(None).await, Ledger::new());
+    let resource = ledger.asking(login.issuer(&ledger.clock).unbound());
+    login.desk.turns.forget_permits(100);
+    let one = |_| {
+        let resource = resource.clone();
+        tokio::spawn(async move { resource.caller(OPAQUE, None).await.map(drop) })
+    };
+    let all: Vec<_> = (0..100).map(one).collect();
+    while login.asked().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    login.desk.turns.add_permits(100);
+    for one in all {
+        assert_eq!(one.await.expect("no panic"), Ok(()));
+    }
+    assert_eq!(login.asked().len(), 1);
 }
 
 #[tokio::test]
