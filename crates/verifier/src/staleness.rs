@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use countersign_identity::Timestamp;
 
-/// How long a service goes on with the last snapshot it has, counted from when that was issued.
+/// How long a service goes on with the last snapshot it has, counted from when that was issued; or with the keys of another
+/// authorization server, counted from when they were fetched.
 ///
 /// The default is a day: long enough to repair a CA at night without an outage of everything else, short enough that
 /// whoever cuts a service off from revocations gains one day of it and not a year.

@@ -154,6 +154,14 @@ impl ForeignIssuer {
         }
     }
 
+    /// Whether its tokens are judged anew each time they come: it is asked, or its keys count no more.
+    pub(super) fn is_judged_anew(&self, now: Timestamp) -> bool {
+        match &self.0.known_by {
+            KnownBy::Keys(keys) => keys.are_over(now),
+            KnownBy::Answers(_) => true,
+        }
+    }
+
     /// Whether it is asked about each token.
     pub(super) fn is_asked(&self) -> bool {
         matches!(self.0.known_by, KnownBy::Answers(_))
@@ -170,6 +178,11 @@ impl ForeignIssuer {
             return Err(TokenRefusal::NotKnown { what: format!("{url} must be asked about its tokens") });
         };
         let kid = token.key_name(signed_by.as_str(), false)?;
+        if keys.are_over(moment.now) {
+            return Err(TokenRefusal::NotKnown {
+                what: format!("the keys of {url} were not had for too long"),
+            });
+        }
         is_signed(token, &keys.held(), (*signed_by, kid), provider)?;
         self.mapped(&token.claims, moment)
     }

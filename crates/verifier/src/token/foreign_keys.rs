@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use countersign_identity::Timestamp;
 
 use super::jwk::{JwkSetError, TokenKeys};
+use crate::staleness::HardLimit;
 
 /// How often at most an authorization server is asked, whatever tokens name: strangers choose what they name.
 const FLOOR: Duration = Duration::from_secs(60);
@@ -16,8 +17,15 @@ const FLOOR: Duration = Duration::from_secs(60);
 const OLD: Duration = Duration::from_secs(15 * 60);
 
 /// Where the keys of another authorization server come from. Cloning shares them.
+///
+/// While they cannot be fetched, those fetched last count for a day, or what [`hard_limit`](ForeignKeys::hard_limit) says: then no token
+/// can be judged by them (503), since whoever keeps the page away keeps away that a key was taken back. Before they were fetched once
+/// it is the same.
 #[derive(Clone)]
-pub struct ForeignKeys(Arc<Keys>);
+pub struct ForeignKeys {
+    keys: Arc<Keys>,
+    limit: HardLimit,
+}
 
 struct Keys {
     held: ArcSwap<TokenKeys>,
@@ -40,11 +48,7 @@ impl ForeignKeys {
     /// # Errors
     /// When it is no such set.
     pub fn fixed(jwks: &[u8]) -> Result<Self, JwkSetError> {
-        Ok(Self(Arc::new(Keys {
-            held: ArcSwap::from_pointee(TokenKeys::read(jwks)?),
-            looks: Mutex::default(),
-            page: None,
-        })))
+        Ok(Self::of(TokenKeys::read(jwks)?, None))
     }
 
     /// The keys at a URL (`jwks_uri`), whose server is known by its host name under these authorities. Fetched when the first token
@@ -70,12 +74,28 @@ impl ForeignKeys {
         clock: Arc<dyn countersign_identity::Clock>,
     ) -> Result<Self, crate::own::SetupError> {
         let page = crate::source::WebPage::new(url, roots, &clock)?;
-        let (held, looks) = (ArcSwap::default(), Mutex::default());
-        Ok(Self(Arc::new(Keys { held, looks, page: Some(page) })))
+        Ok(Self::of(TokenKeys::default(), Some(page)))
+    }
+
+    fn of(held: TokenKeys, page: Option<crate::source::WebPage>) -> Self {
+        let keys = Keys { held: ArcSwap::from_pointee(held), looks: Mutex::default(), page };
+        Self { keys: Arc::new(keys), limit: HardLimit::default() }
+    }
+
+    /// How long to go on with the keys fetched last, counted from then; default a day. Nothing to those given once.
+    #[must_use]
+    pub fn hard_limit(self, limit: HardLimit) -> Self {
+        Self { limit, ..self }
     }
 
     pub(super) fn held(&self) -> Arc<TokenKeys> {
-        self.0.held.load_full()
+        self.keys.held.load_full()
+    }
+
+    /// Whether what is held was had too long ago to judge by, or never.
+    pub(super) fn are_over(&self, now: Timestamp) -> bool {
+        let last = || self.looks().good;
+        self.is_fetched() && last().is_none_or(|good| now > self.limit.end(good))
     }
 
     /// Whether a look now is allowed, and could bring anything.
@@ -92,9 +112,9 @@ impl ForeignKeys {
 
     /// Looks at the page; what was held stays if that comes to nothing. Of several at once, one looks.
     pub(super) async fn look(&self, now: Timestamp) {
-        let Some(page) = &self.0.page else { return };
+        let Some(page) = &self.keys.page else { return };
         {
-            let mut looks = self.0.looks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut looks = self.keys.looks.lock().unwrap_or_else(PoisonError::into_inner);
             if !looks.is_due(now, FLOOR) {
                 return;
             }
@@ -103,19 +123,19 @@ impl ForeignKeys {
         let read = |octets: Vec<u8>| TokenKeys::read(&octets).map_err(|fault| fault.to_string());
         match page.fetch().await.and_then(read) {
             Ok(keys) => {
-                self.0.held.store(Arc::new(keys));
-                self.0.looks.lock().unwrap_or_else(PoisonError::into_inner).good = Some(now);
+                self.keys.held.store(Arc::new(keys));
+                self.keys.looks.lock().unwrap_or_else(PoisonError::into_inner).good = Some(now);
             }
             Err(fault) => tracing::warn!(url = %page, fault, "keys of an authorization server not had"),
         }
     }
 
     fn is_fetched(&self) -> bool {
-        self.0.page.is_some()
+        self.keys.page.is_some()
     }
 
     fn looks(&self) -> Looks {
-        *self.0.looks.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.keys.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -124,7 +124,7 @@ impl ResourceServer {
         let same = Arc::ptr_eq(&anchors, &accepted.anchors);
         match credential {
             // Whom another server or ours must be asked about is known by what it said last.
-            Credential::Token(token) => same && now < token.end() && !self.is_asked_about(token),
+            Credential::Token(token) => same && now < token.end() && !self.is_judged_anew(token, now),
             Credential::ApiKey(_) | Credential::Certificate(_) => false,
         }
     }
@@ -204,8 +204,9 @@ impl ResourceServer {
         }
     }
 
-    fn is_asked_about(&self, token: &AccessToken) -> bool {
-        self.0.settings.foreign.iter().any(|foreign| foreign.is_asked() && foreign.url() == token.issuer())
+    fn is_judged_anew(&self, token: &AccessToken, now: Timestamp) -> bool {
+        let issuer = self.0.settings.foreign.iter().find(|foreign| foreign.url() == token.issuer());
+        issuer.is_some_and(|issuer| issuer.is_judged_anew(now))
     }
 
     fn is_foreign(&self, token: &AccessToken) -> bool {

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{RawForm, State};
-use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use countersign_identity::ManualClock;
 use countersign_testkit::{Authority, Forged, SnapshotForge, TokenForge, TokenKey, noon, noon_clock};
 use countersign_verifier::{
     Admission, Allowed, ArcSwap, Arrival, Caller, ClientBuilder, Clock as _, ForeignIssuer, ForeignKeys,
-    Limits, LiveTrust, PeerRule, Refusal, ResourceServer, ResourceSettings, ServerBuilder, SpiffeId,
-    WebRoots, axum_serve, axum_serve_resource, permissions, provider, serve_connections,
+    HardLimit, Limits, LiveTrust, PeerRule, Refusal, ResourceServer, ResourceSettings, ServerBuilder,
+    SpiffeId, WebRoots, axum_serve, axum_serve_resource, permissions, provider, serve_connections,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -396,7 +397,8 @@ struct Login {
 impl Login {
     async fn new(key: &TokenKey) -> Self {
         let root = Authority::root("web.example");
-        let me = root.issuer().leaf("spiffe://web.example/login").dns("localhost").forge();
+        let (issuer, end) = (root.issuer(), noon() + Duration::from_secs(200_000));
+        let me = issuer.leaf("spiffe://web.example/login").dns("localhost").ends(end).forge();
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("TLS 1.3")
@@ -420,12 +422,16 @@ impl Login {
     }
 
     fn issuer(&self, clock: Arc<ManualClock>) -> ForeignIssuer {
+        self.issuer_until(clock, HardLimit::default())
+    }
+
+    fn issuer_until(&self, clock: Arc<ManualClock>, limit: HardLimit) -> ForeignIssuer {
         use base64::Engine as _;
         let der = base64::engine::general_purpose::STANDARD.encode(self.root.certificate());
         let roots = format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n");
         let roots = WebRoots::from_pem(roots.as_bytes()).expect("an authority");
         let url = format!("https://localhost:{}/keys", self.addr.port()).parse().expect("a URL");
-        let keys = ForeignKeys::by(url, &roots, clock).expect("keys");
+        let keys = ForeignKeys::by(url, &roots, clock).expect("keys").hard_limit(limit);
         let domain = "login.example".parse().expect("a domain");
         ForeignIssuer::new("https://login.example", "https://ledger.example", domain, keys, |claims| {
             let subject: SpiffeId = claims.text("sub")?.parse().ok()?;
@@ -476,4 +482,44 @@ async fn keys_of_another_server_are_fetched_and_looked_at_anew_but_never_in_a_hu
     clock.set(clock.now() + Duration::from_secs(900));
     assert!(resource.caller(&long, None).await.is_ok());
     assert_eq!(asked(), 3, "it was looked at, and left aside");
+}
+
+#[tokio::test]
+async fn keys_of_a_server_that_is_kept_away_count_for_a_day_or_what_was_said() {
+    let key = TokenKey::new("k-1");
+    let (day, second) = (Duration::from_secs(24 * 60 * 60), Duration::from_secs(1));
+    for (limit, counts, ends) in [
+        (HardLimit::default(), day, true),
+        (HardLimit::After(Duration::from_secs(3600)), Duration::from_secs(3600), true),
+        (HardLimit::Never, 30 * day, false),
+    ] {
+        let (login, clock, domain) = (Login::new(&key).await, noon_clock(), Domain::new());
+        let live = LiveTrust::anchored(domain.root.bundle()).hard_limit(HardLimit::Never);
+        let live = live.clock(Arc::clone(&clock) as _).open().expect("roots");
+        let forged = domain.forge().policy(POLICY).forge();
+        live.offer(forged.jws(), forged.parts()).expect("a good snapshot");
+        let resource =
+            ResourceServer::of("ledger", &live).also(login.issuer_until(Arc::clone(&clock), limit));
+        let resource = resource.build().expect("a resource server");
+        let token =
+            TokenForge::new("https://login.example", "https://ledger.example", "spiffe://login.example/anna");
+        let token = token.claim("exp", noon().unix() + 100 * 86_400).sign(&key);
+        let never = resource.judge(&token, None).expect_err("they were never had");
+        assert!(never.is_ours(), "{never}");
+        let visitor = resource.visitor(None);
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, bearer)]);
+        assert!(visitor.recognise(&headers).await.is_ok());
+        *login.jwks.lock().expect("the keys") = "nonsense".to_owned();
+        clock.set(noon() + counts);
+        assert!(visitor.recognise(&headers).await.is_ok(), "{limit:?}");
+        assert!(resource.caller(&token, None).await.is_ok(), "{limit:?}");
+        clock.set(noon() + counts + second);
+        let later =
+            [visitor.recognise(&headers).await.is_err(), resource.caller(&token, None).await.is_err()];
+        assert_eq!(later, [ends, ends], "{limit:?}, on the same connection, too");
+        *login.jwks.lock().expect("the keys") = key.jwks();
+        clock.set(noon() + counts + 2 * Duration::from_secs(60));
+        assert!(visitor.recognise(&headers).await.is_ok(), "it is back: {limit:?}");
+    }
 }
