@@ -34,7 +34,7 @@
 //! # Where to begin
 //! - A server: [`ServerBuilder`]. A client: [`ClientBuilder`]. Both ask whom to let through before anything else works.
 //! - What to believe, kept right while it changes: [`LiveTrust`]; bundles of other domains: [`follow_bundle_file`], and with
-//!   the feature `http` `BundleEndpoint`.
+//!   the feature `http` `BundleEndpoint`. Trust and certificate from an agent's socket (feature `workload-api`): `WorkloadApi`.
 //! - A verdict on certificates from elsewhere: [`SvidVerifier`]. A refusal says what is wrong: [`Refusal`].
 //! - Permissions: [`Gate`]. To answer peers with bad certificates instead of hanging up: [`FrontDoor`].
 //! - Connections that live long, without HTTP: [`Vigil`].
@@ -52,7 +52,7 @@
 //! connections, serde_json and base64 for snapshots, toml for policies, and no HTTP. `http` adds hyper as a client: of the
 //! CA, of bundle endpoints. `tower` adds layers for every stack on tower, `axum` the accept loops and extractors, `tonic` the
 //! same for gRPC, `hyper-client` a connector for hyper's pooled client. `tokens` adds access tokens and API keys, and no
-//! further crate than `http`. `ring` is another provider, and both may be on: the builders take the one to use.
+//! further crate than `http`. `workload-api` adds the crate `spiffe` with its gRPC client. `ring` is another provider, and both may be on: the builders take the one to use.
 
 mod authority;
 mod caller;
@@ -158,6 +158,8 @@ pub use source::{
     BundleFileError, Counts, LiveTrust, LiveTrustError, LiveTrustSettings, Offered, TrustHealth, TrustState,
     follow_bundle_file, follow_identity_files, offer_bundle_file,
 };
+#[cfg(feature = "workload-api")]
+pub use source::{WorkloadApi, WorkloadApiError};
 pub use staleness::HardLimit;
 pub use svid::{SvidVerifier, Usage};
 #[cfg(feature = "tokens")]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_agent::run::Order;
+use countersign_verifier::{PeerRule, ServerBuilder, TrustStore, WorkloadApi};
 use rustls_pki_types::ServerName;
 use spiffe::{JwtSource, TrustDomain, X509Source};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -100,6 +101,40 @@ async fn a_workload_in_rust_follows_three_rotations_and_a_killed_agent() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     panic!("the source never came back to the agent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_verifier_takes_trust_and_identity_from_the_socket_and_follows_their_rotation() {
+    let machine = Machine::start("").await;
+    machine.ca.register(&[(API, &[&uid()])]);
+    let trust = Arc::new(TrustStore::default());
+    let endpoint = format!("unix://{}", machine.socket().display());
+    let api = WorkloadApi::connect(Some(&endpoint), Arc::clone(&trust)).await.unwrap();
+    let own = api.identity();
+    let following = tokio::spawn(api.follow());
+    let rule = PeerRule::one_of([API.parse().unwrap()]);
+    let acceptor = ServerBuilder::new(Arc::clone(&own), Arc::clone(&trust)).admit(rule).build().unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let chain = own.chain();
+        assert_eq!(
+            acceptor.judge(&chain).unwrap().spiffe_id().as_str(),
+            API,
+            "known by the bundle of the same socket"
+        );
+        seen.push(chain);
+        machine.orders.send(Order::RenewNow).await.unwrap();
+        for _ in 0..100 {
+            if !seen.contains(&own.chain()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(!seen.contains(&own.chain()), "the next certificate is pushed");
+    }
+    following.abort();
+    trust.remove(&"prod.example".parse().unwrap());
+    assert!(acceptor.judge(&own.chain()).is_err(), "it was the bundle of the socket that counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,6 +12,8 @@ mod health;
 #[cfg(feature = "http")]
 mod link;
 mod live;
+#[cfg(feature = "workload-api")]
+mod workload_api;
 
 #[cfg(feature = "http")]
 pub(crate) use backoff::Backoff;
@@ -30,3 +32,5 @@ pub use link::CaLink;
 #[cfg(feature = "http")]
 pub(crate) use link::LinkFault;
 pub use live::{LiveTrust, LiveTrustError, LiveTrustSettings, Offered};
+#[cfg(feature = "workload-api")]
+pub use workload_api::{WorkloadApi, WorkloadApiError};
