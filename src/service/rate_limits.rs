@@ -173,6 +173,15 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_ends_thirty_tokens_in_a_minute_and_another_as_many() {
+        let limits = crate::config::Config::parse("trust_domain = \"td\"", "x".as_ref()).unwrap().limits;
+        let rates = RateLimits::new(&limits);
+        let [one, other] = ["spiffe://td/a", "spiffe://td/b"].map(|id| id.parse().unwrap());
+        assert_eq!((0..100).filter(|_| rates.withdrawal(&one).is_ok()).count(), 30);
+        assert!(rates.withdrawal(&other).is_ok());
+    }
+
+    #[test]
     fn the_addresses_of_one_ipv6_subscriber_are_one_source() {
         let a: IpAddr = "2001:db8::1".parse().unwrap();
         let b: IpAddr = "2001:db8::ffff:1".parse().unwrap();
