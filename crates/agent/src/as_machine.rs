@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_api::ProblemCode;
 #[cfg(feature = "workload-api")]
 use countersign_api::paths;
-use countersign_identity::Clock;
+use countersign_identity::{Clock, Serial};
 use countersign_verifier::OwnIdentity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::contact::{Answer, Contact};
 use crate::dir::Dir;
 use crate::error::AgentError;
+use crate::forgotten::Forgotten;
 use crate::identity::{self, Identity};
 use crate::renew::enrolled;
 use crate::roots::Roots;
@@ -25,12 +27,18 @@ pub(crate) struct AsMachine {
     dir: Dir,
     route: Option<Arc<Route>>,
     clock: Arc<dyn Clock>,
+    forgotten: Arc<Forgotten>,
 }
 
 impl AsMachine {
     /// As the machine of `dir`, at the addresses of `route` or where its certificate came from.
     pub(crate) fn new(dir: Dir, route: Option<Arc<Route>>, clock: Arc<dyn Clock>) -> Self {
-        Self { dir, route, clock }
+        Self { dir, route, clock, forgotten: Arc::default() }
+    }
+
+    /// Who hears that the CA does not know the certificate; default nobody.
+    pub(crate) fn heard_by(self, forgotten: &Arc<Forgotten>) -> Self {
+        Self { forgotten: Arc::clone(forgotten), ..self }
     }
 
     /// The identity it asks as.
@@ -52,7 +60,7 @@ impl AsMachine {
     /// Asks for the roots documents and walks them.
     #[cfg(feature = "workload-api")]
     pub(crate) async fn walk_roots(&self) -> Result<Roots, AgentError> {
-        let Asking { known, own, roots } = self.asking()?;
+        let Asking { known, own, roots, .. } = self.asking()?;
         let told = self.contact(&known, own, &roots).get(paths::ROOTS, Duration::ZERO).await?;
         roots.walk(&told.body)?;
         Ok(roots)
@@ -63,13 +71,14 @@ impl AsMachine {
         path: &str,
         body: &B,
     ) -> Result<Answer<A>, AgentError> {
-        let Asking { known, own, roots } = self.asking()?;
-        self.contact(&known, own, &roots).post(path, body).await
+        let Asking { known, own, roots, serial } = self.asking()?;
+        self.heed(serial, self.contact(&known, own, &roots).post(path, body).await)
     }
 
     pub(crate) async fn form<A: DeserializeOwned>(&self, path: &str, form: &str) -> Result<A, AgentError> {
-        let Asking { known, own, roots } = self.asking()?;
-        Ok(self.contact(&known, own, &roots).form(path, form).await?.body)
+        let Asking { known, own, roots, serial } = self.asking()?;
+        let answer = self.contact(&known, own, &roots).form(path, form).await;
+        Ok(self.heed(serial, answer)?.body)
     }
 
     pub(crate) async fn get<A: DeserializeOwned>(
@@ -77,8 +86,17 @@ impl AsMachine {
         path: &str,
         patience: Duration,
     ) -> Result<Answer<A>, AgentError> {
-        let Asking { known, own, roots } = self.asking()?;
-        self.contact(&known, own, &roots).get(path, patience).await
+        let Asking { known, own, roots, serial } = self.asking()?;
+        self.heed(serial, self.contact(&known, own, &roots).get(path, patience).await)
+    }
+
+    /// Takes note of a CA that does not know the certificate it was asked with.
+    fn heed<A>(&self, serial: Serial, answer: Result<A, AgentError>) -> Result<A, AgentError> {
+        answer.inspect_err(|error| {
+            if error.code() == Some(ProblemCode::CertificateUnknown) {
+                self.forgotten.note(serial);
+            }
+        })
     }
 
     fn asking(&self) -> Result<Asking, AgentError> {
@@ -87,7 +105,8 @@ impl AsMachine {
             AgentError::failed(format!("the identity cannot be used: {error}")).with_hint(identity::ANEW)
         })?;
         let roots = Roots::held(self.dir.path(), identity.pin())?;
-        Ok(Asking { known: Route::new([identity.url().clone()]), own, roots })
+        let serial = identity.serial();
+        Ok(Asking { known: Route::new([identity.url().clone()]), own, roots, serial })
     }
 
     fn contact<'a>(&'a self, known: &'a Route, own: Arc<OwnIdentity>, roots: &'a Roots) -> Contact<'a> {
@@ -107,4 +126,6 @@ struct Asking {
     known: Route,
     own: Arc<OwnIdentity>,
     roots: Roots,
+    /// The certificate's.
+    serial: Serial,
 }

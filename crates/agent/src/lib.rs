@@ -41,6 +41,7 @@ mod durable;
 mod endpoint;
 mod enroll;
 mod error;
+mod forgotten;
 #[cfg(feature = "workload-api")]
 mod generated;
 mod generation;

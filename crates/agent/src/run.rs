@@ -15,6 +15,7 @@ use crate::attempt::Plan;
 use crate::config::Config;
 use crate::dir::Dir;
 use crate::error::AgentError;
+use crate::forgotten::Forgotten;
 use crate::identity::{Identity, Window};
 use crate::metrics::Counts;
 use crate::notify::Notify;
@@ -67,6 +68,8 @@ pub struct Agent {
     notify: Notify,
     /// The service must be told to reload again.
     untold: Arc<tokio::sync::Notify>,
+    /// The certificate that the CA does not know.
+    forgotten: Arc<Forgotten>,
 }
 
 impl Agent {
@@ -76,7 +79,7 @@ impl Agent {
         let dir = Dir::at(&config.dir);
         let route = (!config.ca.is_empty()).then(|| Arc::new(Route::new(config.ca.iter().cloned())));
         let (stages, notify, untold) = (Arc::new(Uninterrupted), Notify::default(), Arc::default());
-        Self { config, dir, route, clock, stages, notify, untold }
+        Self { config, dir, route, clock, stages, notify, untold, forgotten: Arc::default() }
     }
 
     /// The service manager that hears how it goes; default nobody.
@@ -100,7 +103,7 @@ impl Agent {
         let mut identity = enrolled(&self.dir)?;
         let _only_one = self.dir.hold_for_run()?;
         // Whatever serves processes ends with this function.
-        let serving = Serving::begin(&self.config, &self.dir, self.route.clone(), &self.clock)?;
+        let serving = Serving::begin(&self.config, &self.as_machine())?;
         let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng())).asking();
         let mut event = Event::Loaded(Lease::from(&identity));
         let mut failure: Option<AgentError> = None;
@@ -176,16 +179,25 @@ impl Agent {
                 tokio::select! {
                     () = sleep(pause) => {}
                     () = self.untold.notified() => {}
+                    () = self.forgotten.is(identity.serial()) => {
+                        tracing::warn!(serial = %identity.serial(), "the CA does not know the certificate, which is renewed now");
+                        return Done::Asked(Event::RenewNow);
+                    }
                 }
                 Done::Waited
             }
         }
     }
 
+    /// Questions as this machine; a CA that does not know its certificate is heard.
+    fn as_machine(&self) -> AsMachine {
+        AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&self.clock))
+            .heard_by(&self.forgotten)
+    }
+
     /// The window as the CA sees it now: it may have been pulled forward.
     async fn ask_window(&self, identity: &Identity) -> Event {
-        let machine = AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&self.clock));
-        let told = match machine.get::<RenewalWindow>(paths::RENEWAL, Duration::ZERO).await {
+        let told = match self.as_machine().get::<RenewalWindow>(paths::RENEWAL, Duration::ZERO).await {
             Ok(answer) => answer.body,
             Err(error) => {
                 tracing::debug!("the CA did not tell its renewal window: {error}");
@@ -263,7 +275,7 @@ impl Agent {
     fn prove(&self, identity: &Identity) {
         let Some(address) = self.config.served_at.clone() else { return };
         let (clock, identity) = (Arc::clone(&self.clock), identity.clone());
-        let machine = AsMachine::new(self.dir.clone(), self.route.clone(), Arc::clone(&clock));
+        let machine = self.as_machine();
         let (dir, untold) = (self.dir.clone(), Arc::clone(&self.untold));
         tokio::spawn(async move {
             let serial = identity.serial();

@@ -1,40 +1,29 @@
 //! What a running agent does for the processes of its machine, beside keeping files.
 
-use std::sync::Arc;
-
-use countersign_identity::Clock;
 use tokio::task::JoinSet;
 
+use crate::as_machine::AsMachine;
 use crate::config::Config;
-use crate::dir::Dir;
 use crate::error::AgentError;
 use crate::identity::Identity;
-use crate::route::Route;
 
 /// The socket and all that stands behind it; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Serving {
     #[cfg(feature = "workload-api")]
-    custody: Option<Arc<crate::custody::Custody>>,
+    custody: Option<std::sync::Arc<crate::custody::Custody>>,
     tasks: JoinSet<()>,
 }
 
 impl Serving {
     /// Serves what the configuration asks for.
     #[cfg(feature = "workload-api")]
-    pub(crate) fn begin(
-        config: &Config,
-        dir: &Dir,
-        route: Option<Arc<Route>>,
-        clock: &Arc<dyn Clock>,
-    ) -> Result<Self, AgentError> {
-        use crate::as_machine::AsMachine;
+    pub(crate) fn begin(config: &Config, machine: &AsMachine) -> Result<Self, AgentError> {
         use crate::custody::Custody;
 
         let mut tasks = JoinSet::new();
         let Some(settings) = &config.workload_api else { return Ok(Self { custody: None, tasks }) };
-        let machine = AsMachine::new(dir.clone(), route, Arc::clone(clock));
-        let custody = Custody::open(dir.path().to_owned(), machine, settings.own.clone())?;
+        let custody = Custody::open(config.dir.clone(), machine.clone(), settings.own.clone())?;
         crate::socket::open(settings, &custody, &mut tasks)?;
         custody.keep(&mut tasks);
         Ok(Self { custody: Some(custody), tasks })
@@ -42,12 +31,7 @@ impl Serving {
 
     /// Nothing: this program was built to keep files only.
     #[cfg(not(feature = "workload-api"))]
-    pub(crate) fn begin(
-        _: &Config,
-        _: &Dir,
-        _: Option<Arc<Route>>,
-        _: &Arc<dyn Clock>,
-    ) -> Result<Self, AgentError> {
+    pub(crate) fn begin(_: &Config, _: &AsMachine) -> Result<Self, AgentError> {
         Ok(Self { tasks: JoinSet::new() })
     }
 

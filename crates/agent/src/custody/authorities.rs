@@ -55,6 +55,7 @@ struct Header {
 pub(super) async fn follow(custody: Arc<Custody>) {
     let mut pause = Pause::new(Duration::from_secs(1), RARELY);
     loop {
+        let serial = custody.serial();
         let wait = match custody.machine.get::<Bundle>(paths::BUNDLE, Duration::ZERO).await {
             Ok(answer) => {
                 pause.reset();
@@ -72,6 +73,7 @@ pub(super) async fn follow(custody: Arc<Custody>) {
         };
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
+            () = custody.renewed(serial) => pause.reset(),
             // A token came that is signed by a key nobody here knows.
             () = async { custody.tokens.unknown_key.notified().await; tokio::time::sleep(OFTEN / 10).await; } => {}
         }

@@ -114,7 +114,8 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
                     Err(error) => {
                         failed(&custody, &id, &error);
                         let (failure, retry_after) = (Failure::from(&error), error.retry_after());
-                        is_away = failure == Failure::Passing && retry_after.is_none();
+                        is_away = failure == Failure::Passing && retry_after.is_none()
+                            || is_healed_by_renewal(&error);
                         Event::Failed { failure, retry_after }
                     }
                 }
@@ -168,9 +169,14 @@ async fn issue(custody: &Custody, dir: &Dir, id: &SpiffeId) -> Result<Identity, 
     Ok(identity)
 }
 
+/// Whether the machine's own renewal, which is under way, changes the answer.
+fn is_healed_by_renewal(error: &AgentError) -> bool {
+    error.code() == Some(ProblemCode::CertificateUnknown)
+}
+
 fn failed(custody: &Custody, id: &SpiffeId, error: &AgentError) {
     tracing::warn!(%id, hint = error.hint_of_agent(), "workload identity not issued: {error}");
-    let trouble = if error.is_lasting() {
+    let trouble = if error.is_lasting() && !is_healed_by_renewal(error) {
         Trouble::Refused(error.to_string())
     } else {
         Trouble::Away(error.to_string())

@@ -17,7 +17,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use countersign_identity::{SpiffeId, Timestamp};
+use countersign_identity::{Serial, SpiffeId, Timestamp};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -123,6 +123,16 @@ impl Custody {
                 "the CA's roots documents cannot be followed, the roots known before stay: {error}"
             ),
         }
+    }
+
+    /// The serial number of the machine's certificate.
+    fn serial(&self) -> Option<Serial> {
+        self.view.borrow().serial()
+    }
+
+    /// Waits until the machine's certificate is another one: what was refused to the one before may be given now.
+    async fn renewed(&self, serial: Option<Serial>) {
+        let _ = self.watch().wait_for(|view| view.serial() != serial).await;
     }
 
     /// Renews every workload's identity that is in use.

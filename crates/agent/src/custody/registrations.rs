@@ -37,6 +37,7 @@ pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
 pub(super) async fn follow(custody: Arc<Custody>) {
     let mut pause = Pause::new(BREATH, Duration::from_secs(300));
     loop {
+        let serial = custody.serial();
         let after = custody.view.borrow().sequence;
         let path = match after {
             Some(sequence) => format!("{}?after={sequence}", paths::REGISTRATIONS),
@@ -58,7 +59,10 @@ pub(super) async fn follow(custody: Arc<Custody>) {
                 wait
             }
         };
-        tokio::time::sleep(wait).await;
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = custody.renewed(serial) => pause.reset(),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use countersign_identity::{SpiffeId, Timestamp, TrustDomain};
+use countersign_identity::{Serial, SpiffeId, Timestamp, TrustDomain};
 use rustls_pki_types::CertificateDer;
 
 use super::authorities::Authorities;
@@ -49,6 +49,11 @@ impl View {
             }
         }
         ids
+    }
+
+    /// The serial number of the machine's own certificate.
+    pub(crate) fn serial(&self) -> Option<Serial> {
+        self.svids.get(self.machine.as_ref()?).map(|svid| svid.serial())
     }
 
     /// Whether any registration wants to know the digest of a program.

@@ -7,6 +7,7 @@ mod crash;
 mod enrollment;
 mod envoy;
 mod faults;
+mod forgotten;
 mod generated;
 mod grpc;
 mod herd;
