@@ -107,29 +107,46 @@ impl Contact<'_> {
         }
     }
 
-    /// Asks at the address that answered last, then at the others. A refusal is an answer; being away or busy is not.
+    /// Asks at the address that answered last, then at the others. A refusal of the CA is an answer; being away or busy,
+    /// or another server than the CA, is not: whoever has one address blocks none of the others.
     async fn ask<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<Answer<A>, AgentError> {
-        let mut away = None;
+        let mut worst: Option<(Standing, AgentError)> = None;
         for (at, endpoint) in self.route.in_turn() {
             let end = timeout(question.limit, Exchange { contact: self, endpoint }.perform(question)).await;
-            let error = match end {
+            let (standing, error) = match end {
                 Ok(Ok(body)) => {
                     self.route.answered(at);
                     return Ok(Answer { body, endpoint: endpoint.clone() });
                 }
-                Ok(Err(error)) => error,
-                Err(_) => AgentError::unreachable(format!(
-                    "{endpoint} did not answer within {} s",
-                    question.limit.as_secs()
-                )),
+                Ok(Err(end)) => end,
+                Err(_) => {
+                    let limit = question.limit.as_secs();
+                    let late = format!("{endpoint} did not answer within {limit} s");
+                    (Standing::Away, AgentError::unreachable(late))
+                }
             };
-            if error.kind() != ErrorKind::Unreachable {
-                return Err(error);
+            match (error.kind(), standing) {
+                (ErrorKind::Unreachable, _) => {}
+                (ErrorKind::Refused, Standing::Stranger) => tracing::warn!("passed over: {error}"),
+                _ => return Err(error),
             }
-            away.get_or_insert(error);
+            if worst.as_ref().is_none_or(|(before, _)| *before < standing) {
+                worst = Some((standing, error));
+            }
         }
-        Err(away.unwrap_or_else(|| AgentError::failed("no address of the CA is known")))
+        Err(worst.map_or_else(|| AgentError::failed("no address of the CA is known"), |(_, error)| error))
     }
+}
+
+/// Who it was that did not give what was asked for, the one most worth telling of last.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Standing {
+    /// Nobody.
+    Away,
+    /// Somebody who did not prove to be the CA.
+    Stranger,
+    /// The CA.
+    Proven,
 }
 
 /// One try at one address.
@@ -139,8 +156,23 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn perform<A: DeserializeOwned>(&self, question: &Question<'_>) -> Result<A, AgentError> {
-        let stream = self.connect().await?;
+    async fn perform<A: DeserializeOwned>(
+        &self,
+        question: &Question<'_>,
+    ) -> Result<A, (Standing, AgentError)> {
+        let stream = self.connect().await.map_err(|error| match error.kind() {
+            ErrorKind::Unreachable => (Standing::Away, error),
+            _ => (Standing::Stranger, error),
+        })?;
+        self.exchange(stream, question).await.map_err(|error| (Standing::Proven, error))
+    }
+
+    /// Asks a server that is the CA.
+    async fn exchange<A: DeserializeOwned>(
+        &self,
+        stream: TlsStream<TcpStream>,
+        question: &Question<'_>,
+    ) -> Result<A, AgentError> {
         self.contact.stages.reached(Stage::BeforeRequest)?;
         let (status, retry_after, body) = self.send(stream, question).await?;
         self.contact.stages.reached(Stage::AfterAnswer)?;
@@ -205,8 +237,12 @@ impl Exchange<'_> {
         let body = Vec::new();
         let question =
             Question { method: Method::GET, path: paths::ROOTS, kind: JSON, body, limit: WHOLE_LIMIT };
-        let (status, wait, body) = self.send(stream, &question).await?;
-        self.contact.roots.walk(&self.read::<RootsResponse>(status, wait, &body)?)?;
+        let (status, _, body) = self.send(stream, &question).await?;
+        // Nobody knows yet whose words these are: of an answer that is none, only the status is told.
+        let (true, Ok(told)) = (status.is_success(), serde_json::from_slice::<RootsResponse>(&body)) else {
+            return Err(AgentError::refused(format!("asked for its roots documents it answered {status}")));
+        };
+        self.contact.roots.walk(&told)?;
         if self.contact.roots.fingerprints().contains(&root) {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use countersign_api::ProblemCode;
 
+use crate::plain::plain;
 use crate::refusal;
 use crate::stages::Interrupted;
 
@@ -52,6 +53,9 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// The longest message that holds words of others, in characters.
+const LONGEST: usize = 2000;
+
 /// What to do about a CA that is away, for whoever gave the command.
 const AGAIN: &str = "run the same command again later: it goes on with the key that is already on disk";
 
@@ -71,8 +75,9 @@ impl AgentError {
         Self { kind, message: message.into(), hint: None, code: None, retry_after: None }
     }
 
+    /// What a refusal says may be a stranger's words.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Refused, message)
+        Self::new(ErrorKind::Refused, plain(&message.into(), LONGEST))
     }
 
     pub(crate) fn failed(message: impl Into<String>) -> Self {
@@ -84,7 +89,7 @@ impl AgentError {
     }
 
     pub(crate) fn unreachable(message: impl Into<String>) -> Self {
-        Self::new(ErrorKind::Unreachable, message).with_hint(AGAIN)
+        Self::new(ErrorKind::Unreachable, plain(&message.into(), LONGEST)).with_hint(AGAIN)
     }
 
     /// An operation on a file or directory went wrong: names the path and what to do about it.

@@ -57,6 +57,7 @@ mod owner;
 #[cfg(feature = "workload-api")]
 mod pause;
 mod pending;
+mod plain;
 mod proof;
 mod refusal;
 mod reload;

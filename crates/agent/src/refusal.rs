@@ -11,10 +11,14 @@ use serde::Deserialize;
 use crate::endpoint::Endpoint;
 use crate::error::AgentError;
 use crate::identity::Pin;
+use crate::plain::plain;
 use crate::schedule::Failure;
 
 /// Clocks this close are as good as equal: certificates are backdated by a minute.
 const CLOSE: Duration = Duration::from_secs(60);
+
+/// The longest hint of the CA's, in characters.
+const LONGEST: usize = 1000;
 
 /// The CA answered with a problem document.
 pub(crate) fn of_problem(
@@ -42,7 +46,8 @@ pub(crate) fn of_problem(
         })
         .and_then(|time| time.parse().ok())
         .and_then(|server| skew(server, now));
-    let hints: Vec<_> = skew.into_iter().chain(problem.hint.clone()).collect();
+    let hints: Vec<_> =
+        skew.into_iter().chain(problem.hint.as_deref().map(|hint| plain(hint, LONGEST))).collect();
     let error = if is_busy(status) { AgentError::unreachable(message) } else { AgentError::refused(message) };
     let error = error.with_code(code).with_retry_after(wait);
     if hints.is_empty() { error } else { error.with_hint(hints.join("; ")) }
@@ -207,6 +212,26 @@ mod tests {
         let busy = Problem { retry_after: Some(7), ..problem(ProblemCode::RateLimited) };
         let busy = of_problem(&busy, StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(5)), now);
         assert_eq!((busy.exit_code(), busy.retry_after()), (3, Some(Duration::from_secs(7))));
+    }
+
+    #[test]
+    fn what_a_server_says_neither_moves_the_cursor_nor_begins_a_line() {
+        let now = at("2026-11-23T12:00:00Z");
+        let evil = "x\u{1b}[2J\nerror: pay here".to_owned();
+        let problem = Problem {
+            code: evil.clone(),
+            detail: evil.clone(),
+            hint: Some(evil.clone()),
+            ..problem(ProblemCode::NotFound)
+        };
+        let refused = of_problem(&problem, StatusCode::FORBIDDEN, None, now);
+        let busy = of_problem(&problem, StatusCode::SERVICE_UNAVAILABLE, None, now);
+        let oauth = OAuthError { error: evil.clone(), error_description: evil };
+        let oauth = of_oauth(&oauth, StatusCode::BAD_REQUEST, None);
+        for error in [refused, busy, oauth] {
+            let shown = format!("{error}{}", error.hint().unwrap_or_default());
+            assert!(shown.contains(r"\u{1b}[2J\u{a}error") && !shown.contains(char::is_control), "{shown}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::forgotten::Forgotten;
 use crate::identity::{Identity, Window};
 use crate::metrics::Counts;
 use crate::notify::Notify;
+use crate::plain::plain;
 use crate::proof::{Proof, prove};
 use crate::reload::reload;
 use crate::renew::{RenewOptions, enrolled, recover, renew};
@@ -210,6 +211,7 @@ impl Agent {
         };
         let window = Window { after, before };
         if let Some(reason) = told.reason.filter(|_| window != identity.window()) {
+            let reason = plain(&reason, 200);
             tracing::info!(%after, %before, reason, "the CA moved the renewal window");
         }
         Event::Window { window, ask_again: Duration::from_secs(told.ask_again) }

@@ -42,6 +42,11 @@ impl Follower {
         Self { connection, view, begun: Instant::now(), in_use: None }
     }
 
+    /// Who is followed.
+    pub(super) fn caller(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The identities that the caller has a right to now, after the grace; at least one.
     pub(super) async fn entitled(&mut self) -> Result<(Vec<SpiffeId>, Arc<View>), Status> {
         loop {

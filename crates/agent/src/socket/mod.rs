@@ -6,6 +6,7 @@
 //! ```
 
 mod authority;
+mod complaints;
 mod connection;
 mod drill;
 mod follower;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::complaints::Complaints;
 use super::follower::{Follower, Known, stream};
 use super::sds_delta;
 use super::secrets::{SECRET, check_type, secrets, version_of};
@@ -13,7 +14,7 @@ use super::workload_api::connection_of;
 use crate::custody::Custody;
 use crate::generated::sds::secret_discovery_service_server::SecretDiscoveryService;
 use crate::generated::sds::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Refusal,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 
 /// More names than a proxy has listeners.
@@ -21,11 +22,13 @@ pub(super) const NAMES: usize = 1000;
 
 /// The service.
 #[derive(Debug)]
-pub(super) struct Sds;
+pub(super) struct Sds {
+    complaints: Arc<Complaints>,
+}
 
 impl Sds {
-    pub(super) const fn new(_: &Arc<Custody>) -> Self {
-        Self
+    pub(super) fn new(_: &Arc<Custody>) -> Self {
+        Self { complaints: Arc::default() }
     }
 }
 
@@ -39,8 +42,8 @@ impl SecretDiscoveryService for Sds {
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaSecretsStream>, Status> {
         let follower = Follower::new(connection_of(&request)?);
-        let asked = request.into_inner();
-        Ok(Response::new(stream(move |to| sds_delta::serve(asked, follower, to))))
+        let (asked, complaints) = (request.into_inner(), Arc::clone(&self.complaints));
+        Ok(Response::new(stream(move |to| sds_delta::serve(asked, follower, complaints, to))))
     }
 
     async fn stream_secrets(
@@ -48,7 +51,7 @@ impl SecretDiscoveryService for Sds {
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamSecretsStream>, Status> {
         let mut follower = Follower::new(connection_of(&request)?);
-        let mut asked = request.into_inner();
+        let (mut asked, complaints) = (request.into_inner(), Arc::clone(&self.complaints));
         Ok(Response::new(stream(move |to| async move {
             let mut subscription = Subscription::default();
             let mut told: Option<Known> = None;
@@ -57,6 +60,11 @@ impl SecretDiscoveryService for Sds {
                     request = asked.message() => match request? {
                         None => return Ok(()),
                         Some(request) => {
+                            if told.is_some() {
+                                let (refusal, node) = (request.error_detail.as_ref(), request.node.as_ref());
+                                let node = node.map(|node| node.id.as_str());
+                                complaints.heed(refusal, follower.caller(), node, &request.resource_names);
+                            }
                             if !subscription.is_changed_by(&request)? {
                                 continue;
                             }
@@ -109,8 +117,6 @@ impl Subscription {
     fn is_changed_by(&mut self, request: &DiscoveryRequest) -> Result<bool, Status> {
         check_type(&request.type_url)?;
         check_names(request.resource_names.len())?;
-        let node = request.node.as_ref().map(|node| node.id.as_str());
-        heed(request.error_detail.as_ref(), node, &request.resource_names);
         let is_about_an_older_answer =
             self.names.is_some() && request.response_nonce != self.nonce.to_string();
         if is_about_an_older_answer || self.names.as_ref() == Some(&request.resource_names) {
@@ -146,22 +152,10 @@ pub(super) fn check_names(count: usize) -> Result<(), Status> {
     Ok(())
 }
 
-/// A proxy that refuses what it was sent keeps what it had: an operator should know.
-pub(super) fn heed(refusal: Option<&Refusal>, node: Option<&str>, names: &[String]) {
-    if let Some(refusal) = refusal {
-        tracing::warn!(
-            node,
-            names = names.join(" "),
-            code = refusal.code,
-            "a proxy refuses the secrets it was sent and keeps those it had: {}",
-            refusal.message
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generated::sds::Refusal;
 
     fn request(names: &[&str], nonce: &str) -> DiscoveryRequest {
         DiscoveryRequest {

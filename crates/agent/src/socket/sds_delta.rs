@@ -1,12 +1,14 @@
 //! Envoy's secret discovery service in its incremental form: only what changed, and what is gone (xDS, delta).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
+use super::complaints::Complaints;
 use super::follower::{Follower, Known};
-use super::sds::{check_names, heed};
+use super::sds::check_names;
 use super::secrets::{SECRET, check_type, secrets};
 use crate::generated::sds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 
@@ -14,6 +16,7 @@ use crate::generated::sds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resou
 pub(super) async fn serve(
     mut asked: Streaming<DeltaDiscoveryRequest>,
     mut follower: Follower,
+    complaints: Arc<Complaints>,
     to: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
 ) -> Result<(), Status> {
     let mut subscription = Subscription::default();
@@ -23,6 +26,11 @@ pub(super) async fn serve(
             request = asked.message() => match request? {
                 None => return Ok(()),
                 Some(request) => {
+                    if told.is_some() {
+                        let (refusal, node) = (request.error_detail.as_ref(), request.node.as_ref());
+                        let node = node.map(|node| node.id.as_str());
+                        complaints.heed(refusal, follower.caller(), node, &subscription.names());
+                    }
                     subscription.take(&request)?;
                     follower.held().await?
                 }
@@ -53,9 +61,6 @@ impl Subscription {
     /// Takes a request: names come and go, an acknowledgement and a refusal change nothing.
     fn take(&mut self, request: &DeltaDiscoveryRequest) -> Result<(), Status> {
         check_type(&request.type_url)?;
-        let node = request.node.as_ref().map(|node| node.id.as_str());
-        let names: Vec<_> = self.names.iter().cloned().collect();
-        heed(request.error_detail.as_ref(), node, &names);
         if !self.has_begun {
             check_names(request.initial_resource_versions.len())?;
             self.sent.extend(request.initial_resource_versions.clone());
@@ -75,9 +80,13 @@ impl Subscription {
         Ok(())
     }
 
+    fn names(&self) -> Vec<String> {
+        self.names.iter().cloned().collect()
+    }
+
     /// What is new and what is gone; none if neither.
     fn answer(&mut self, known: &Known) -> Option<DeltaDiscoveryResponse> {
-        let names: Vec<_> = self.names.iter().cloned().collect();
+        let names = self.names();
         // Without names nothing is asked for: the wildcard belongs to other kinds of resources.
         let mut found = if names.is_empty() { BTreeMap::new() } else { secrets(&names, known) };
         let removed: Vec<_> = self.sent.keys().filter(|name| !found.contains_key(*name)).cloned().collect();

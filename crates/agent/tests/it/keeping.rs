@@ -177,6 +177,31 @@ async fn of_several_addresses_one_that_answers_is_enough() {
 }
 
 #[tokio::test]
+async fn an_impostor_at_one_address_blocks_none_of_the_others() {
+    let (ca, impostor) = (Ca::start(noon_clock()).await, Ca::start(noon_clock()).await);
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    let dir = Dir::at(scratch.path());
+    impostor.behave(|_, _| Some((418, "\u{1b}[2J".into())));
+    let nobody = "https://127.0.0.1:1".parse().unwrap();
+    let addresses = [impostor.url().parse().unwrap(), nobody, ca.url().parse().unwrap()];
+    let options = |addresses| RenewOptions::default().addresses(addresses).clock(noon_clock());
+    let identity = renew(&dir, &options(&addresses)).await.unwrap();
+    assert_eq!(identity.url().to_string(), ca.url());
+    assert!(impostor.asked().is_empty(), "roots documents excepted");
+    let error = renew(&dir, &options(&addresses[..2])).await.unwrap_err();
+    assert_eq!(error.exit_code(), 1, "{error}");
+    let told = error.to_string();
+    assert!(
+        told.contains("is not the CA") && told.contains("418") && !told.contains(char::is_control),
+        "{told}"
+    );
+    ca.behave(|_, _| Some(problem(403, ProblemCode::MachineSuspended)));
+    let error = renew(&dir, &options(&addresses)).await.unwrap_err();
+    assert_eq!(error.code(), Some(ProblemCode::MachineSuspended), "the CA's own word ends the round");
+}
+
+#[tokio::test]
 async fn a_second_agent_of_the_same_directory_is_refused() {
     let ca = Ca::start(noon_clock()).await;
     let scratch = tempfile::tempdir().unwrap();

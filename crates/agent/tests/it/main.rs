@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod ca;
+mod complaints;
 mod crash;
 mod enrollment;
 mod envoy;
