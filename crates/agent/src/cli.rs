@@ -91,7 +91,8 @@ struct Place {
     /// The directory of the identity; all other settings have their defaults.
     #[arg(long, group = "place")]
     dir: Option<PathBuf>,
-    /// A TOML file with the keys dir, ca, reload, log; default: none.
+    /// A TOML file as `docs/AGENT.md` has it, with the key dir and, where wanted, ca, reload, reload_signal, reload_unit,
+    /// served_at, metrics, files, pkcs12, log, workload_api; default: none.
     #[arg(long, group = "place", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -339,6 +340,16 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn the_help_of_a_configuration_names_every_key() {
+        let mut cli = Cli::command();
+        let run = cli.find_subcommand_mut("run").unwrap().render_long_help().to_string();
+        // One that is still taken, and no longer told of.
+        for key in crate::config::KEYS.iter().filter(|key| **key != "url") {
+            assert!(run.contains(key), "{key}: {run}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -26,7 +26,7 @@ use crate::socket::{WorkloadApi, WorkloadApiFile, read_settings};
 ///     dir = "/var/lib/payments/identity"
 ///     reload = ["systemctl", "reload", "nginx"]
 ///     "#,
-///     "/etc/countersign/agent.toml".as_ref(),
+///     "/etc/countersign-agent/agent.toml".as_ref(),
 /// )?;
 /// assert_eq!(config.reload.unwrap().to_string(), "the reload command `systemctl reload nginx`");
 /// # Ok::<(), countersign_agent::AgentError>(())
@@ -56,7 +56,7 @@ pub struct Config {
 }
 
 /// The keys, for "did you mean".
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     "dir",
     "ca",
     "url",
@@ -170,8 +170,8 @@ impl Config {
         let ca = file.ca.iter().map(|url| url.parse().map_err(|error| wrong(format!("ca: {error}"))));
         let url = file.url.iter().map(|url| url.parse().map_err(|error| wrong(format!("url: {error}"))));
         let ca = ca.chain(url).collect::<Result<_, _>>()?;
-        if file.served_at.as_deref().is_some_and(|at| !is_host_and_port(at)) {
-            return Err(wrong(format!("served_at: found {:?}, expected HOST:PORT", file.served_at)));
+        if let Some(at) = file.served_at.as_deref().filter(|at| !is_host_and_port(at)) {
+            return Err(wrong(format!("served_at: found {at:?}, expected HOST:PORT")));
         }
         if !LEVELS.contains(&file.log.as_str()) {
             return Err(wrong(format!("log: found {:?}, expected one of {}", file.log, LEVELS.join(", "))));
@@ -279,6 +279,27 @@ mod tests {
         assert_eq!(error.hint(), Some(r#"write reload = ["systemctl", "reload", "nginx"]"#));
         let error = parse("reload = \"kill -HUP $(cat /run/x.pid)\"\ndir = \"d\"\n").unwrap_err();
         assert_eq!(error.hint(), Some(r#"write reload = ["sh", "-c", "kill -HUP $(cat /run/x.pid)"]"#));
+    }
+
+    #[test]
+    fn an_address_without_its_host_is_shown_as_it_was_written() {
+        let error = parse("dir = \"d\"\nserved_at = \"9001\"").unwrap_err();
+        assert!(error.to_string().ends_with("served_at: found \"9001\", expected HOST:PORT"), "{error}");
+    }
+
+    #[test]
+    #[cfg(feature = "workload-api")]
+    fn every_block_of_the_manual_is_understood() {
+        let manual = include_str!("../../../docs/AGENT.md");
+        let blocks: Vec<_> =
+            manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 3);
+        for block in blocks {
+            let begin = if block.contains("dir = ") { "" } else { "dir = \"d\"\n" };
+            // The group of the example is not on every machine.
+            let text = format!("{begin}{}", block.replace("\"nginx\"", "0"));
+            parse(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        }
     }
 
     #[test]

@@ -74,6 +74,10 @@ fn agent(it: &Installation) -> Result<String, AgentError> {
     let program = word(&it.program.display().to_string())?;
     let config = word(&it.config_file.display().to_string())?;
     let dir = word(&it.config.dir.display().to_string())?;
+    let metrics = match it.config.metrics.as_deref().and_then(Path::parent) {
+        Some(parent) if parent != it.config.dir => format!(" {}", word(&parent.display().to_string())?),
+        _ => String::new(),
+    };
     let owner = fs::metadata(&it.config.dir).map_or(0, |found| found.uid());
     let user = word(it.user.as_deref().unwrap_or(&owner.to_string()))?;
     let chown = if it.config.files == crate::Outputs::default() { "" } else { "CAP_CHOWN CAP_FOWNER " };
@@ -105,7 +109,7 @@ UMask=0077
 LimitCORE=0
 MemorySwapMax=0
 
-ReadWritePaths={dir}
+ReadWritePaths={dir}{metrics}
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=yes

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::as_machine::AsMachine;
 use crate::dir::Dir;
 use crate::endpoint::Endpoint;
-use crate::error::AgentError;
+use crate::error::{AgentError, ErrorKind};
 use crate::route::Route;
 
 /// What a token is wanted for.
@@ -55,7 +55,12 @@ pub async fn token(
     clock: Arc<dyn Clock>,
 ) -> Result<AccessToken, AgentError> {
     let route = (!addresses.is_empty()).then(|| Arc::new(Route::new(addresses.iter().cloned())));
-    AsMachine::new(dir.clone(), route, clock).form(paths::TOKEN, &wish.form()).await
+    let bought = AsMachine::new(dir.clone(), route, clock).form(paths::TOKEN, &wish.form()).await;
+    bought.map_err(|error| match error.kind() {
+        // No key is waiting for it, unlike for a certificate.
+        ErrorKind::Unreachable => error.with_hint("run the same command again later"),
+        _ => error,
+    })
 }
 
 impl TokenWish {

@@ -5,7 +5,7 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -28,9 +28,11 @@ pub(super) fn digest(pid: u32) -> io::Result<[u8; 32]> {
     if version.size > LARGEST {
         return Err(io::Error::other(format!("the program has {} octets", version.size)));
     }
-    let mut known = DIGESTS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(digest) = known.get(&version) {
-        return Ok(*digest);
+    // Whoever wants the same digest waits for it; nobody waits for that of another program.
+    let place = place(version);
+    let mut known = place.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(digest) = *known {
+        return Ok(digest);
     }
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 64 << 10]);
     loop {
@@ -41,12 +43,21 @@ pub(super) fn digest(pid: u32) -> io::Result<[u8; 32]> {
     }
     let digest = hash.finalize().into();
     if Version::of(&file.metadata()?) == version {
-        if known.len() >= REMEMBERED {
-            known.pop_first();
-        }
-        known.insert(version, digest);
+        *known = Some(digest);
     }
     Ok(digest)
+}
+
+/// Where the digest of a file is remembered, once it is known.
+fn place(version: Version) -> Place {
+    let mut all = DIGESTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(place) = all.get(&version) {
+        return Arc::clone(place);
+    }
+    if all.len() >= REMEMBERED {
+        all.pop_first();
+    }
+    Arc::clone(all.entry(version).or_default())
 }
 
 pub(super) fn proc(pid: u32, name: &str) -> PathBuf {
@@ -73,7 +84,10 @@ impl Version {
     }
 }
 
-static DIGESTS: Mutex<BTreeMap<Version, [u8; 32]>> = Mutex::new(BTreeMap::new());
+/// A digest that is taken by one at a time.
+type Place = Arc<Mutex<Option<[u8; 32]>>>;
+
+static DIGESTS: Mutex<BTreeMap<Version, Place>> = Mutex::new(BTreeMap::new());
 
 #[cfg(test)]
 mod tests {
@@ -87,6 +101,14 @@ mod tests {
         let expected: [u8; 32] = Sha256::digest(fs::read(own).unwrap()).into();
         assert_eq!(digest(pid).unwrap(), expected);
         assert_eq!(digest(pid).unwrap(), expected, "and from memory");
+    }
+
+    #[test]
+    fn a_program_that_takes_long_holds_up_no_other() {
+        let slow = fs::metadata("/proc/self/status").unwrap();
+        let slow = place(Version::of(&slow));
+        let _being_hashed = slow.lock().unwrap();
+        digest(std::process::id()).unwrap();
     }
 
     #[test]

@@ -58,10 +58,24 @@ fn bind(path: &Path, mode: u32) -> Result<UnixListener, AgentError> {
         Ok(_) => fs::remove_file(path).map_err(|error| AgentError::file("remove", path, &error))?,
         Err(_) => {}
     }
+    make_parent(path)?;
     let listener = UnixListener::bind(path).map_err(|error| AgentError::file("listen on", path, &error))?;
     fs::set_permissions(path, Permissions::from_mode(mode))
         .map_err(|error| AgentError::file("set the mode of", path, &error))?;
     Ok(listener)
+}
+
+/// Makes the directory of the socket, open to all, where that alone is missing: `/run` is empty after each start.
+fn make_parent(path: &Path) -> Result<(), AgentError> {
+    let Some(parent) = path.parent().filter(|parent| !parent.exists()) else { return Ok(()) };
+    let made =
+        fs::create_dir(parent).and_then(|()| fs::set_permissions(parent, Permissions::from_mode(0o755)));
+    made.map_err(|error| {
+        AgentError::file("make the directory of the socket", parent, &error).with_hint(format!(
+            "as root: install -d -o USER {} (the unit of `countersign-agent install` does that), or choose another workload_api.socket",
+            parent.display()
+        ))
+    })
 }
 
 /// The socket's file, removed at the end.
@@ -170,6 +184,17 @@ mod tests {
         let error = bind(&file, 0o666).unwrap_err();
         assert!(error.to_string().contains("is no socket"), "{error}");
         assert_eq!(fs::read_to_string(file).unwrap(), "keep me");
+    }
+
+    #[tokio::test]
+    async fn a_missing_directory_is_made_and_more_than_that_is_explained() {
+        let scratch = tempfile::tempdir().unwrap();
+        let parent = scratch.path().join("countersign");
+        let _listener = bind(&parent.join("agent.sock"), 0o666).unwrap();
+        assert_eq!(fs::metadata(&parent).unwrap().permissions().mode() & 0o777, 0o755);
+        let error = bind(&scratch.path().join("a/b/agent.sock"), 0o666).unwrap_err();
+        assert!(error.to_string().contains("a/b"), "{error}");
+        assert!(error.hint().unwrap().contains("install -d"), "{error:?}");
     }
 
     #[test]

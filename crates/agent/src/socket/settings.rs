@@ -9,7 +9,7 @@ use crate::attest::Selector;
 /// The table `[workload_api]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct WorkloadApi {
-    /// Where the socket is; its directory must exist. Whoever can write there can put another agent's socket in place.
+    /// Where the socket is; its directory is made if that alone is missing. Whoever can write there can put another agent's socket in place.
     pub socket: PathBuf,
     /// The socket's mode; default 0666, every local process may ask: who gets what is decided by what a process is. A
     /// narrower one keeps strangers from even asking.

@@ -47,6 +47,15 @@ fn the_units_are_as_closed_as_their_work_allows() {
 }
 
 #[test]
+fn what_the_agent_writes_is_writable_in_its_unit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let units = installed(scratch.path(), "metrics = \"/var/lib/node exporter/countersign.prom\"\n");
+    let text = std::fs::read_to_string(&units[0]).unwrap();
+    let line = text.lines().find(|line| line.starts_with("ReadWritePaths=")).unwrap();
+    assert!(line.ends_with(" \"/var/lib/node exporter\""), "{line}");
+}
+
+#[test]
 fn a_reload_hook_has_a_unit_of_its_own_that_a_new_certificate_starts() {
     let scratch = tempfile::tempdir().unwrap();
     let units = installed(scratch.path(), "reload = [\"/usr/bin/env\", \"true\"]\n");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use countersign_agent::config::Config;
 use countersign_agent::run::{Agent, Order};
 use countersign_agent::schedule::{State, TICK};
-use countersign_agent::{Dir, EnrollOptions, Reload, RenewOptions, enroll, renew};
+use countersign_agent::{Dir, EnrollOptions, Reload, RenewOptions, TokenWish, enroll, renew, token};
 use countersign_api::{ProblemCode, RenewalWindow};
 use countersign_identity::Clock as _;
 use countersign_testkit::noon_clock;
@@ -174,6 +174,16 @@ async fn of_several_addresses_one_that_answers_is_enough() {
     let nobody = RenewOptions::default().addresses(&addresses[..1]).clock(noon_clock());
     let error = renew(&Dir::at(scratch.path()), &nobody).await.unwrap_err();
     assert_eq!(error.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_token_whose_ca_is_away_is_no_matter_of_a_key() {
+    let ca = Ca::start(noon_clock()).await;
+    let scratch = tempfile::tempdir().unwrap();
+    enrolled(&ca, scratch.path()).await;
+    let (away, wish) = (["https://127.0.0.1:1".parse().unwrap()], TokenWish::default());
+    let error = token(&Dir::at(scratch.path()), &away, &wish, noon_clock()).await.unwrap_err();
+    assert_eq!((error.exit_code(), error.hint()), (3, Some("run the same command again later")));
 }
 
 #[tokio::test]
