@@ -118,6 +118,10 @@ fn a_revoked_key_proves_nothing_and_is_not_registered_again() {
     ca.run(&["revoke", "key", added["key"].as_str().unwrap()]).succeeded();
     let answer = present_with(&ca, None, JWT_BEARER, &by_kid(&ca, &machine, "deploy").sign(&key));
     assert!(answer.status == 401 && answer.text().contains("revoked"), "{}", answer.text());
+    // Whoever has not the key does not learn how it stands.
+    let other = KeyPair::generate().unwrap();
+    let forged = present_with(&ca, None, JWT_BEARER, &by_kid(&ca, &machine, "deploy").sign(&other));
+    assert!(forged.status == 401 && !forged.text().contains("revoked"), "{}", forged.text());
     assert_eq!(keys(&ca)[0]["status"], "revoked");
     ca.run(&["registrations", "remove-key", &id("/payments"), "deploy"]).succeeded();
     let file = ca.scratch("deploy.pem");

@@ -287,6 +287,10 @@ fn one_source_that_asks_too_often_waits_on_every_route_and_others_do_not() {
         let late = told(path, 10);
         assert!(late.header("retry-after").is_some(), "{path}");
     }
+    // A stranger has nothing to ask about, and waits there as everywhere.
+    let mut stranger = Connection::open(ca.listen(), None).unwrap();
+    let mut told_stranger = (0..10).map(|_| stranger.ask("POST", "/oauth2/introspect", form).unwrap().status);
+    assert!(told_stranger.any(|status| status == 429));
     // A service asks about many tokens, so that it may ask more often, and not without end.
     let late = told("/oauth2/introspect", 400);
     assert!(late.header("retry-after").is_some());
