@@ -228,6 +228,10 @@ fn an_identity_that_uses_assertions_too_often_waits_and_others_do_not() {
     // An assertion that came too early was not used up by that.
     std::thread::sleep(Duration::from_secs(2));
     token(&present_as(&ca, JWT_BEARER, &unused));
+    // Whoever plays it again uses nothing up, and keeps nobody waiting.
+    for _ in 0..5 {
+        assert_eq!(refused(&present_as(&ca, JWT_BEARER, &unused)), (401, "invalid_client".to_owned()));
+    }
 }
 
 #[test]
