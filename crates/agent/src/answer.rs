@@ -127,7 +127,7 @@ impl Accepted {
 }
 
 /// By the same verifier that services use: first as a client, then as a server.
-fn verify(
+pub(crate) fn verify(
     chain: &[CertificateDer<'static>],
     roots: &[CertificateDer<'static>],
     domain: &TrustDomain,

@@ -259,7 +259,9 @@ async fn run_command(config: Config) -> Result<ExitCode, AgentError> {
             }
         }
     });
-    let agent = Agent::new(config, Arc::new(SystemClock)).stages(stages::of_program());
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let agent =
+        Agent::new(config, Arc::new(SystemClock)).stages(stages::of_program()).credentials(credentials);
     agent.notify(Notify::of_environment()).run(receiver).await?;
     Ok(ExitCode::SUCCESS)
 }

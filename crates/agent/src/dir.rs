@@ -5,7 +5,8 @@
 //! D/current  -> generations/7-4f2a…     swapped by rename: certificate and key change in one step
 //! D/generations/7-4f2a…/                svid.pem svid.key bundle.pem svid-combined.pem meta.json
 //! D/pending-renew-4f2a….key             the key of an issuance under way, on disk before the CA hears of it
-//! D/workloads/6c1f…/                    a workload's identity, laid out like this directory
+//! D/workloads/6c1f…/                    a workload's identity, laid out like this directory, its keys sealed, no svid-combined.pem
+//! D/unlock                              the secret they are sealed under, where the service manager gives none
 //! D/roots.json                          the roots documents walked so far
 //! D/status.json  D/.lock
 //! ```
@@ -14,6 +15,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::at_rest::AtRest;
 use crate::attempt::Record;
 use crate::durable;
 use crate::error::AgentError;
@@ -122,7 +124,7 @@ impl Dir {
             AgentError::failed(format!("{} is in use by another countersign-agent", self.path.display()))
                 .with_hint("wait until it has finished, or stop it, and run the command again")
         })?;
-        Ok(Held { dir: self, _lock: lock })
+        Ok(Held { dir: self, at_rest: AtRest::Clear, _lock: lock })
     }
 
     /// Takes the place of the one `run` of this directory.
@@ -151,10 +153,23 @@ fn read(home: PathBuf) -> Result<Identity, AgentError> {
 #[derive(Debug)]
 pub(crate) struct Held<'a> {
     dir: &'a Dir,
+    at_rest: AtRest,
     _lock: File,
 }
 
 impl Held<'_> {
+    /// The same directory, where keys lie otherwise than in the clear.
+    #[cfg(feature = "workload-api")]
+    pub(crate) fn keeping(self, at_rest: AtRest) -> Self {
+        Self { at_rest, ..self }
+    }
+
+    /// How keys lie here.
+    #[cfg(feature = "workload-api")]
+    pub(crate) const fn at_rest(&self) -> &AtRest {
+        &self.at_rest
+    }
+
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.dir.path
@@ -176,7 +191,11 @@ impl Held<'_> {
     /// Makes the generation `name` the one that readers see.
     fn point(&self, name: &Path) -> Result<(), AgentError> {
         for link in generation::LINKED {
-            generation::place_link(&self.dir.path, link)?;
+            if link == generation::COMBINED && !self.at_rest.is_for_programs() {
+                generation::remove_link(&self.dir.path, link)?;
+            } else {
+                generation::place_link(&self.dir.path, link)?;
+            }
         }
         let has_keystore = self.generations().join(name).join(generation::KEYSTORE).exists();
         if has_keystore {
@@ -202,7 +221,7 @@ impl Held<'_> {
 
     /// The key for this purpose: the one a crash left, or a new one. Durable.
     pub(crate) fn pending_key(&self, purpose: &Purpose) -> Result<PendingKey, AgentError> {
-        PendingKey::obtain(&self.dir.path, purpose)
+        PendingKey::obtain(&self.dir.path, purpose, &self.at_rest)
     }
 
     /// Forgets the pending key of a purpose, once the CA has said that it will never have it.
@@ -219,7 +238,7 @@ impl Held<'_> {
         stages: &dyn Stages,
     ) -> Result<Identity, AgentError> {
         let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
-        let home = generation::write(&self.generations(), &name, publication)?;
+        let home = generation::write(&self.generations(), &name, publication, &self.at_rest)?;
         stages.reached(Stage::GenerationWritten)?;
         self.point(Path::new(&name))?;
         stages.reached(Stage::CurrentSwapped)?;
@@ -228,6 +247,14 @@ impl Held<'_> {
             tracing::warn!(%error, "old generations or keys could not be removed");
         }
         Ok(Identity { home, ..publication.identity.clone() })
+    }
+
+    /// Puts what is published already in its own place, its key as keys lie here.
+    #[cfg(feature = "workload-api")]
+    pub(crate) fn put(&self, publication: &Publication<'_>) -> Result<(), AgentError> {
+        let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
+        generation::write(&self.generations(), &name, publication, &self.at_rest)?;
+        self.point(Path::new(&name))
     }
 
     /// Writes down how an attempt ended. Never stands in the way of the attempt itself.
@@ -253,8 +280,9 @@ impl Held<'_> {
             .map_or(1, |n| n.saturating_add(1)))
     }
 
-    /// Keeps the current generation and the one before it (a reader may still be in it), removes all others.
-    fn tidy(&self) -> Result<(), AgentError> {
+    /// Keeps the current generation and the one before it (a reader may still be in it), removes all others; where keys
+    /// are sealed, one before that holds its key in the clear as well.
+    pub(crate) fn tidy(&self) -> Result<(), AgentError> {
         let home = self.dir.home()?;
         let current =
             home.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -262,10 +290,16 @@ impl Held<'_> {
         let names = generation::list(&self.generations())?;
         let before = |name: &&String| generation::number(name).is_some_and(|n| n < number);
         let previous = names.iter().filter(before).max_by_key(|name| generation::number(name));
+        let previous = previous.filter(|name| !self.is_exposed(&self.generations().join(name)));
         for name in names.iter().filter(|name| Some(*name) != current.as_ref() && Some(*name) != previous) {
             generation::remove(&self.generations().join(name))?;
         }
         Ok(())
+    }
+
+    /// Whether a key lies in the clear where it should be sealed.
+    pub(crate) fn is_exposed(&self, home: &Path) -> bool {
+        !self.at_rest.is_for_programs() && !generation::is_sealed(home)
     }
 
     fn forget_settled(&self, purpose: &Purpose) -> Result<(), AgentError> {

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
+use crate::at_rest::{AtRest, is_sealed as is_sealed_key};
 use crate::durable;
 use crate::error::AgentError;
 use crate::identity::{Identity, Meta};
@@ -50,11 +51,13 @@ pub(crate) fn write(
     generations: &Path,
     name: &str,
     publication: &Publication<'_>,
+    at_rest: &AtRest,
 ) -> Result<PathBuf, AgentError> {
     let fresh = generations.join(format!(".new-{name}"));
     let home = generations.join(name);
     let chain = pem(publication.chain);
-    let combined = Zeroizing::new(format!("{}{chain}", *publication.key));
+    let key = at_rest.close(&publication.key)?;
+    let combined = at_rest.is_for_programs().then(|| Zeroizing::new(format!("{}{chain}", *publication.key)));
     let meta = serde_json::to_string_pretty(&Meta::from(&publication.identity))
         .map_err(|error| AgentError::failed(format!("cannot write {META}: {error}")))?;
     let roots = pem(publication.roots);
@@ -63,14 +66,14 @@ pub(crate) fn write(
     let keystore = keystore.transpose()?;
     durable::make_dir(&fresh)?;
     let files = [
-        (KEY, publication.key.as_bytes(), durable::SECRET),
-        (COMBINED, combined.as_bytes(), durable::SECRET),
+        (KEY, key.as_bytes(), durable::SECRET),
         (SVID, chain.as_bytes(), durable::PUBLIC),
         (BUNDLE, roots.as_bytes(), durable::PUBLIC),
         (META, meta.as_bytes(), durable::PUBLIC),
     ];
+    let combined = combined.as_ref().map(|text| (COMBINED, text.as_bytes(), durable::SECRET));
     let keystore = keystore.as_ref().map(|octets| (KEYSTORE, octets.as_slice(), durable::SECRET));
-    for (name, content, mode) in files.into_iter().chain(keystore) {
+    for (name, content, mode) in files.into_iter().chain(combined).chain(keystore) {
         let path = fresh.join(name);
         durable::create(&path, content, mode)?;
         publication.outputs.apply(name, &path)?;
@@ -96,6 +99,11 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<String>, AgentError> {
         Err(Errno::NOENT) => Ok(Vec::new()),
         other => other.map_err(|error| AgentError::file("list", dir, &error.into())),
     }
+}
+
+/// Whether the key of a generation lies sealed, and in no other file.
+pub(crate) fn is_sealed(home: &Path) -> bool {
+    !home.join(COMBINED).exists() && fs::read(home.join(KEY)).is_ok_and(|key| is_sealed_key(&key))
 }
 
 /// Removes a generation, or what there is of one.

@@ -86,6 +86,12 @@ fn agent(it: &Installation) -> Result<String, AgentError> {
     let socket = it.config.workload_api.as_ref().map(|settings| settings.socket.clone());
     #[cfg(not(feature = "workload-api"))]
     let socket: Option<PathBuf> = None;
+    #[cfg(feature = "workload-api")]
+    let credential =
+        socket.as_ref().map(|_| format!("LoadCredentialEncrypted={}\n", crate::unlock::CREDENTIAL));
+    #[cfg(not(feature = "workload-api"))]
+    let credential: Option<String> = None;
+    let credential = credential.unwrap_or_default();
     let (capabilities, sight) = match socket.as_deref().and_then(Path::parent) {
         Some(parent) => (format!("{chown}CAP_SYS_PTRACE"), seeing(parent)?),
         None => (chown.trim().to_owned(), "PrivateUsers=yes\nProtectProc=invisible\nProcSubset=pid\n".into()),
@@ -114,7 +120,7 @@ ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=yes
 PrivateDevices=yes
-{sight}CapabilityBoundingSet={capabilities}
+{credential}{sight}CapabilityBoundingSet={capabilities}
 AmbientCapabilities={capabilities}
 {CLOSED}SystemCallFilter={calls}
 SystemCallErrorNumber=EPERM

@@ -28,6 +28,7 @@
 
 mod answer;
 mod as_machine;
+mod at_rest;
 mod attempt;
 #[cfg(feature = "workload-api")]
 pub mod attest;
@@ -66,12 +67,18 @@ mod roots;
 mod route;
 pub mod run;
 pub mod schedule;
+#[cfg(feature = "workload-api")]
+mod seal;
 mod serving;
 #[cfg(feature = "workload-api")]
 mod socket;
 mod stages;
 pub mod status;
+#[cfg(feature = "workload-api")]
+mod takeover;
 mod token;
+#[cfg(feature = "workload-api")]
+mod unlock;
 
 pub use attempt::{Action, Attempt, Plan, Record};
 pub use dir::Dir;

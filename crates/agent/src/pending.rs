@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA25
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::at_rest::AtRest;
 use crate::durable;
 use crate::error::AgentError;
 
@@ -61,6 +62,13 @@ impl Purpose {
         dir.join(name)
     }
 
+    /// Whether the file `name` is a workload's pending key, or the beginning of one.
+    #[cfg(feature = "workload-api")]
+    pub(crate) fn is_workloads(name: &str) -> bool {
+        let name = name.strip_prefix('.').unwrap_or(name);
+        name.starts_with(RENEW) || name.starts_with(FIRST)
+    }
+
     /// Whether the file `name` is a pending key, or the beginning of one, that nobody wants once this is published. A
     /// renewal leaves the key of an invitation alone: its redemption may wait for `--replace`.
     pub(crate) fn settles(&self, name: &str) -> bool {
@@ -78,10 +86,10 @@ pub(crate) struct PendingKey {
 
 impl PendingKey {
     /// The key left for this purpose, or a new one; durable when this returns.
-    pub(crate) fn obtain(dir: &Path, purpose: &Purpose) -> Result<Self, AgentError> {
+    pub(crate) fn obtain(dir: &Path, purpose: &Purpose, at_rest: &AtRest) -> Result<Self, AgentError> {
         let path = purpose.path(dir);
         if let Some(left) = durable::read(&path)?.map(Zeroizing::new) {
-            match Self::read(&left) {
+            match at_rest.open(&left).and_then(|pem| Self::read(&pem)) {
                 Some(pending) => return Ok(pending),
                 // A file is renamed into place whole, so this is damage from outside; the key was never in use.
                 None => {
@@ -90,13 +98,12 @@ impl PendingKey {
             }
         }
         let pending = Self::generate()?;
-        durable::replace(&path, pending.pem().as_bytes(), durable::SECRET)?;
+        durable::replace(&path, at_rest.close(&pending.pem())?.as_bytes(), durable::SECRET)?;
         Ok(pending)
     }
 
-    fn read(pem: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(pem).ok()?;
-        KeyPair::from_pkcs8_pem_and_sign_algo(text, &PKCS_ECDSA_P256_SHA256).ok().map(Self::of)
+    fn read(pem: &str) -> Option<Self> {
+        KeyPair::from_pkcs8_pem_and_sign_algo(pem, &PKCS_ECDSA_P256_SHA256).ok().map(Self::of)
     }
 
     fn generate() -> Result<Self, AgentError> {
@@ -152,8 +159,8 @@ mod tests {
     #[test]
     fn the_same_purpose_finds_the_same_key() {
         let dir = tempfile::tempdir().unwrap();
-        let first = PendingKey::obtain(dir.path(), &renewal()).unwrap();
-        let second = PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        let first = PendingKey::obtain(dir.path(), &renewal(), &AtRest::Clear).unwrap();
+        let second = PendingKey::obtain(dir.path(), &renewal(), &AtRest::Clear).unwrap();
         assert_eq!(first.hash(), second.hash());
     }
 
@@ -161,8 +168,8 @@ mod tests {
     fn another_purpose_gets_another_key() {
         // Invariant 5.
         let dir = tempfile::tempdir().unwrap();
-        let one = PendingKey::obtain(dir.path(), &renewal()).unwrap();
-        let other = PendingKey::obtain(dir.path(), &Purpose::redeem(&[7; 32])).unwrap();
+        let one = PendingKey::obtain(dir.path(), &renewal(), &AtRest::Clear).unwrap();
+        let other = PendingKey::obtain(dir.path(), &Purpose::redeem(&[7; 32]), &AtRest::Clear).unwrap();
         assert_ne!(one.hash(), other.hash());
     }
 
@@ -170,7 +177,7 @@ mod tests {
     fn a_pending_key_is_pkcs8_that_only_its_owner_reads() {
         // Invariant 8.
         let dir = tempfile::tempdir().unwrap();
-        PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        PendingKey::obtain(dir.path(), &renewal(), &AtRest::Clear).unwrap();
         let path = renewal().path(dir.path());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::read_to_string(path).unwrap().starts_with("-----BEGIN PRIVATE KEY-----"));
@@ -189,7 +196,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = renewal().path(dir.path());
         fs::write(&path, "not a key").unwrap();
-        PendingKey::obtain(dir.path(), &renewal()).unwrap();
+        PendingKey::obtain(dir.path(), &renewal(), &AtRest::Clear).unwrap();
         assert!(fs::read_to_string(path).unwrap().contains("PRIVATE KEY"));
     }
 
@@ -198,7 +205,7 @@ mod tests {
         // Invariant 8.
         let dir = tempfile::tempdir().unwrap();
         let purpose = Purpose::redeem(&[7; 32]);
-        let key = PendingKey::obtain(dir.path(), &purpose).unwrap();
+        let key = PendingKey::obtain(dir.path(), &purpose, &AtRest::Clear).unwrap();
         assert!(!purpose.path(dir.path()).to_string_lossy().contains(&hex::encode(&[7; 8])));
         assert_eq!(format!("{key:?}"), format!("PendingKey({:?})", key.hash()));
     }
@@ -207,7 +214,7 @@ mod tests {
     fn the_request_names_nobody() {
         // Invariant 1.
         let dir = tempfile::tempdir().unwrap();
-        let csr = PendingKey::obtain(dir.path(), &renewal()).unwrap().csr().unwrap();
+        let csr = PendingKey::obtain(dir.path(), &renewal(), &AtRest::Clear).unwrap().csr().unwrap();
         assert!(csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----"));
         // Version, an empty subject, one P-256 key: an attribute or a name would be longer.
         assert!(csr.len() < 450, "{} characters", csr.len());

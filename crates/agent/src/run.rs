@@ -1,5 +1,6 @@
 //! The long-running agent: keeps one identity valid.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
     stages: Arc<dyn Stages>,
     notify: Notify,
+    /// Where the service manager puts secrets for this process.
+    credentials: Option<PathBuf>,
     /// The service must be told to reload again.
     untold: Arc<tokio::sync::Notify>,
     /// The certificate that the CA does not know.
@@ -80,13 +83,21 @@ impl Agent {
         let dir = Dir::at(&config.dir);
         let route = (!config.ca.is_empty()).then(|| Arc::new(Route::new(config.ca.iter().cloned())));
         let (stages, notify, untold) = (Arc::new(Uninterrupted), Notify::default(), Arc::default());
-        Self { config, dir, route, clock, stages, notify, untold, forgotten: Arc::default() }
+        let forgotten = Arc::default();
+        Self { config, dir, route, clock, stages, notify, credentials: None, untold, forgotten }
     }
 
     /// The service manager that hears how it goes; default nobody.
     #[must_use]
     pub fn notify(self, notify: Notify) -> Self {
         Self { notify, ..self }
+    }
+
+    /// The directory in which the service manager puts secrets for this process; default none. Where it holds
+    /// `countersign-agent.unlock`, keys of workloads are sealed under that.
+    #[must_use]
+    pub fn credentials(self, credentials: Option<PathBuf>) -> Self {
+        Self { credentials, ..self }
     }
 
     /// Who hears of the stages; default nobody.
@@ -104,7 +115,7 @@ impl Agent {
         let mut identity = enrolled(&self.dir)?;
         let _only_one = self.dir.hold_for_run()?;
         // Whatever serves processes ends with this function.
-        let serving = Serving::begin(&self.config, &self.as_machine())?;
+        let serving = Serving::begin(&self.config, &self.as_machine(), self.credentials.as_deref())?;
         let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng())).asking();
         let mut event = Event::Loaded(Lease::from(&identity));
         let mut failure: Option<AgentError> = None;

@@ -1,5 +1,7 @@
 //! What a running agent does for the processes of its machine, beside keeping files.
 
+use std::path::Path;
+
 use tokio::task::JoinSet;
 
 use crate::as_machine::AsMachine;
@@ -18,12 +20,16 @@ pub(crate) struct Serving {
 impl Serving {
     /// Serves what the configuration asks for.
     #[cfg(feature = "workload-api")]
-    pub(crate) fn begin(config: &Config, machine: &AsMachine) -> Result<Self, AgentError> {
+    pub(crate) fn begin(
+        config: &Config,
+        machine: &AsMachine,
+        credentials: Option<&Path>,
+    ) -> Result<Self, AgentError> {
         use crate::custody::Custody;
 
         let mut tasks = JoinSet::new();
         let Some(settings) = &config.workload_api else { return Ok(Self { custody: None, tasks }) };
-        let custody = Custody::open(config.dir.clone(), machine.clone(), settings.own.clone())?;
+        let custody = Custody::open(&config.dir, machine.clone(), settings.own.clone(), credentials)?;
         crate::socket::open(settings, &custody, &mut tasks)?;
         custody.keep(&mut tasks);
         Ok(Self { custody: Some(custody), tasks })
@@ -31,7 +37,7 @@ impl Serving {
 
     /// Nothing: this program was built to keep files only.
     #[cfg(not(feature = "workload-api"))]
-    pub(crate) fn begin(_: &Config, _: &AsMachine) -> Result<Self, AgentError> {
+    pub(crate) fn begin(_: &Config, _: &AsMachine, _: Option<&Path>) -> Result<Self, AgentError> {
         Ok(Self { tasks: JoinSet::new() })
     }
 

@@ -1,27 +1,22 @@
-//! One workload's identity: issued when first wanted, renewed in its window while in use, on disk so that a restart of
-//! this program needs no CA.
-//!
-//! Each lies in a directory of its own inside the machine's, with the same generations and the same care as the
-//! machine's: the key is durable before the CA hears of it, and is never sent.
+//! One workload's identity: issued when first wanted, renewed in its window while in use. The key is durable before the CA
+//! hears of it, sealed, and is never sent.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_api::{CertificateResponse, ProblemCode, WorkloadRequest, paths};
-use countersign_identity::{SpiffeId, hex};
+use countersign_identity::SpiffeId;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use sha2::{Digest as _, Sha256};
 
 use super::Custody;
+use super::shelf;
 use super::svid::Svid;
 use super::turns::Turn;
 use super::view::Trouble;
 use crate::answer::Accepted;
 use crate::dir::Dir;
 use crate::error::AgentError;
-use crate::generation;
 use crate::identity::Identity;
 use crate::outputs::Outputs;
 use crate::pending::Purpose;
@@ -33,51 +28,13 @@ const BREATH: Duration = Duration::from_secs(1);
 /// Long enough for everybody who was called to join the line, too short to matter.
 const GATHERING: Duration = Duration::from_millis(50);
 
-/// Where the identity lies: a name without the characters of a SPIFFE ID that mean something to a file system.
-pub(super) fn home(custody: &Custody, id: &SpiffeId) -> PathBuf {
-    let digest: [u8; 32] = Sha256::digest(id.to_string()).into();
-    custody.home.join(hex::encode(digest.get(..16).unwrap_or_default()))
-}
-
-/// Takes up every workload's identity that is on disk, still registered and in its time.
-pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
-    for name in generation::list(&custody.home)? {
-        let path = custody.home.join(&name);
-        if !path.is_dir() {
-            continue;
-        }
-        let found = Dir::at(&path).identity().and_then(|found| found.map(|it| Svid::read(&it)).transpose());
-        match found {
-            Ok(Some(svid)) => take(custody, svid),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "a workload's identity on disk is left out"),
-        }
-    }
-    Ok(())
-}
-
-fn take(custody: &Custody, svid: Svid) {
-    custody.view.send_if_modified(|view| {
-        let id = svid.id().clone();
-        let is_wanted = view.is_workload(&id);
-        if is_wanted {
-            let view = Arc::make_mut(view);
-            view.troubles.remove(&id);
-            view.svids.insert(id, Arc::new(svid));
-        }
-        is_wanted
-    });
-}
-
 /// Keeps one identity until nobody uses it any more.
 pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
-    let dir = Dir::at(home(&custody, &id));
+    let dir = Dir::at(shelf::place(&custody, &id));
     let mut schedule = Schedule::new(StdRng::from_rng(&mut rand::rng()));
     let mut orders = custody.orders.subscribe();
-    let mut event = match dir.identity() {
-        Ok(Some(found)) if found.validity().contains(custody.now()) => Event::Loaded(Lease::from(&found)),
-        _ => Event::RenewNow,
-    };
+    let mut event =
+        shelf::found(&custody, &id).map_or(Event::RenewNow, |found| Event::Loaded(Lease::from(&found)));
     let mut returns = custody.returns.subscribe();
     // Whether the CA was away at the last attempt, and did not say for how long.
     let (mut is_away, mut is_called) = (false, false);
@@ -143,9 +100,11 @@ fn is_in_use(custody: &Custody, id: &SpiffeId) -> bool {
 
 async fn issue(custody: &Custody, dir: &Dir, id: &SpiffeId) -> Result<Identity, AgentError> {
     let machine = custody.machine.identity()?;
-    let held = dir.hold()?;
+    let held = dir.hold()?.keeping(custody.at_rest());
     held.prepare(&Outputs::default())?;
-    let purpose = dir.identity()?.map_or(Purpose::First, |before| Purpose::Renew(before.serial()));
+    // What cannot be understood was damaged from outside, and what comes now takes its place.
+    let before = dir.identity().ok().flatten();
+    let purpose = before.map_or(Purpose::First, |before| Purpose::Renew(before.serial()));
     let key = held.pending_key(&purpose)?;
     let request = WorkloadRequest { spiffe_id: id.to_string(), csr: key.csr()? };
     let answer = match custody.machine.post::<_, CertificateResponse>(paths::WORKLOAD, &request).await {
@@ -164,7 +123,8 @@ async fn issue(custody: &Custody, dir: &Dir, id: &SpiffeId) -> Result<Identity, 
         Accepted::judge(&answer.body, &key, &custody.machine.roots()?, custody.machine.clock())?.names(id)?;
     let publication = accepted.publication(&key, machine.pin(), &answer.endpoint, None)?;
     let identity = held.publish(&publication, &purpose, &Uninterrupted)?;
-    take(custody, Svid::read(&identity)?);
+    let svid = Svid::of_workload(&identity, &custody.at_rest())?;
+    shelf::take(custody, svid.ok_or_else(|| AgentError::failed("the key that was sealed does not open"))?);
     tracing::info!(%id, serial = %identity.serial(), until = %identity.validity().not_after(), "workload identity issued");
     Ok(identity)
 }

@@ -7,6 +7,7 @@ mod authorities;
 mod entitlement;
 mod keeper;
 mod registrations;
+mod shelf;
 mod steward;
 mod svid;
 mod tokens;
@@ -14,7 +15,7 @@ mod turns;
 mod uses;
 mod view;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_identity::{Serial, SpiffeId, Timestamp};
@@ -22,10 +23,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::as_machine::AsMachine;
+use crate::at_rest::AtRest;
 use crate::attest::Selector;
 use crate::error::AgentError;
 use crate::generation::WORKLOADS;
 use crate::identity::Identity;
+use crate::seal::Seal;
+use crate::unlock;
 
 pub(crate) use svid::{Svid, concatenated, pem};
 pub(crate) use tokens::TokenError;
@@ -44,6 +48,8 @@ pub(crate) struct Custody {
     /// Who may have the machine's own identity: any of these sets.
     own: Vec<Vec<Selector>>,
     home: PathBuf,
+    /// What keys of workloads are sealed with.
+    seal: Arc<Seal>,
     view: watch::Sender<Arc<View>>,
     uses: Uses,
     tokens: Tokens,
@@ -56,17 +62,20 @@ pub(crate) struct Custody {
 }
 
 impl Custody {
-    /// Everything that the directory of the machine holds.
+    /// Everything that the directory of the machine holds. `credentials` is where the service manager puts secrets.
     pub(crate) fn open(
-        home: PathBuf,
+        home: &Path,
         machine: AsMachine,
         own: Vec<Vec<Selector>>,
+        credentials: Option<&Path>,
     ) -> Result<Arc<Self>, AgentError> {
         let identity = machine.identity()?;
+        let seal = Arc::new(unlock::obtain(home, credentials)?);
         let custody = Self {
             machine,
             own,
             home: home.join(WORKLOADS),
+            seal,
             view: watch::Sender::default(),
             uses: Uses::default(),
             tokens: Tokens::default(),
@@ -76,7 +85,7 @@ impl Custody {
         };
         custody.machine_is(&identity)?;
         registrations::remembered(&custody)?;
-        keeper::remembered(&custody)?;
+        shelf::remembered(&custody)?;
         Ok(Arc::new(custody))
     }
 
@@ -123,6 +132,11 @@ impl Custody {
                 "the CA's roots documents cannot be followed, the roots known before stay: {error}"
             ),
         }
+    }
+
+    /// How keys of workloads lie on disk.
+    fn at_rest(&self) -> AtRest {
+        AtRest::Sealed(Arc::clone(&self.seal))
     }
 
     /// The serial number of the machine's certificate.

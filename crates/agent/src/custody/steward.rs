@@ -6,7 +6,7 @@ use std::sync::Arc;
 use countersign_identity::SpiffeId;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Custody, keeper};
+use super::{Custody, keeper, shelf};
 use crate::generation;
 
 /// Begins and ends keepers, for ever.
@@ -57,7 +57,7 @@ fn drop_unregistered(custody: &Custody, running: &mut BTreeMap<SpiffeId, AbortHa
         view.troubles.retain(|id, _| registered.contains(id));
         view.svids.len() != before
     });
-    let homes: Vec<_> = registered.iter().map(|id| keeper::home(custody, id)).collect();
+    let homes: Vec<_> = registered.iter().map(|id| shelf::place(custody, id)).collect();
     for name in generation::list(&custody.home).unwrap_or_default() {
         let path = custody.home.join(name);
         if path.is_dir() && !homes.contains(&path) {

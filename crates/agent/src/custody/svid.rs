@@ -5,11 +5,12 @@ use std::path::Path;
 
 use countersign_api::pem_block;
 use countersign_identity::{Serial, SpiffeId, Validity};
-use countersign_verifier::certificates_from_pem;
+use countersign_verifier::{OwnIdentity, certificates_from_pem};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use zeroize::Zeroizing;
 
+use crate::at_rest::AtRest;
 use crate::error::AgentError;
 use crate::generation;
 use crate::identity::{self, Identity};
@@ -24,16 +25,31 @@ pub(crate) struct Svid {
 }
 
 impl Svid {
-    /// What is published as this identity.
+    /// What is published as the machine's identity.
     pub(crate) fn read(identity: &Identity) -> Result<Self, AgentError> {
+        let key = file(identity.home(), generation::KEY)?;
         let damaged = |what: String| {
             AgentError::failed(format!("{}: {what}", identity.home().display())).with_hint(identity::ANEW)
         };
-        identity.own().map_err(|error| damaged(error.to_string()))?;
-        let chain = file(identity.home(), generation::SVID)?;
-        let chain = certificates_from_pem(&chain).map_err(|error| damaged(error.to_string()))?;
-        let key = Zeroizing::new(file(identity.home(), generation::KEY)?);
-        let key = PrivatePkcs8KeyDer::from_pem_slice(&key).map_err(|error| damaged(error.to_string()))?;
+        let key = AtRest::Clear.open(&key).ok_or_else(|| damaged("its key is no text".into()))?;
+        Self::of(identity, &key).map_err(damaged)
+    }
+
+    /// What is published as a workload's identity; `None` where its key does not open.
+    pub(crate) fn of_workload(identity: &Identity, at_rest: &AtRest) -> Result<Option<Self>, AgentError> {
+        let Some(key) = at_rest.open(&file(identity.home(), generation::KEY)?) else { return Ok(None) };
+        let damaged = |what: String| AgentError::failed(format!("{}: {what}", identity.home().display()));
+        Self::of(identity, &key).map(Some).map_err(damaged)
+    }
+
+    /// Certificate and key, if TLS can use the two together.
+    fn of(identity: &Identity, key: &str) -> Result<Self, String> {
+        let said = |error: &dyn std::error::Error| error.to_string();
+        let chain = fs::read(identity.home().join(generation::SVID)).map_err(|error| said(&error))?;
+        let chain = certificates_from_pem(&chain).map_err(|error| said(&error))?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).map_err(|error| said(&error))?;
+        OwnIdentity::new(chain.clone(), PrivateKeyDer::from(key.clone_key()))
+            .map_err(|error| said(&error))?;
         Ok(Self {
             id: identity.spiffe_id().clone(),
             serial: identity.serial(),
@@ -48,6 +64,11 @@ impl Svid {
         let bundle = file(identity.home(), generation::BUNDLE)?;
         certificates_from_pem(&bundle)
             .map_err(|error| AgentError::failed(format!("{}: {error}", identity.home().display())))
+    }
+
+    /// Leaf, issuer.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
     }
 
     pub(crate) const fn id(&self) -> &SpiffeId {
@@ -100,7 +121,7 @@ pub(crate) fn pem(certificates: &[CertificateDer<'_>]) -> String {
     certificates.iter().map(|certificate| pem_block("CERTIFICATE", certificate)).collect()
 }
 
-fn file(home: &Path, name: &str) -> Result<Vec<u8>, AgentError> {
+fn file(home: &Path, name: &str) -> Result<Zeroizing<Vec<u8>>, AgentError> {
     let path = home.join(name);
-    fs::read(&path).map_err(|error| AgentError::file("read", &path, &error))
+    fs::read(&path).map(Zeroizing::new).map_err(|error| AgentError::file("read", &path, &error))
 }

@@ -58,7 +58,7 @@ impl Drill {
         let entered = runtime.enter();
         let user = vec![vec![Selector::Uid(rustix::process::geteuid().as_raw())]];
         let machine = AsMachine::new(Dir::at(dir), None, clock);
-        let custody = Custody::open(dir.to_owned(), machine, user)?;
+        let custody = Custody::open(dir, machine, user, None)?;
         custody.bundle_is(bundle);
         let (caller, end) = UnixStream::pair().map_err(failed)?;
         let connection = Connection::new(Caller::of(&end).map_err(failed)?, Arc::clone(&custody), false);

@@ -31,6 +31,8 @@ fn exposure(unit: &Path) -> Option<u32> {
     number.parse().ok()
 }
 
+const SOCKET: &str = "[workload_api]\nsocket = \"/run/countersign/agent.sock\"\n";
+
 #[test]
 fn the_units_are_as_closed_as_their_work_allows() {
     let scratch = tempfile::tempdir().unwrap();
@@ -41,9 +43,30 @@ fn the_units_are_as_closed_as_their_work_allows() {
         return;
     };
     assert!(found <= 20, "files only: {found} tenths");
-    let attesting = installed(scratch.path(), "[workload_api]\nsocket = \"/run/countersign/agent.sock\"\n");
+    let attesting = installed(scratch.path(), SOCKET);
     let found = exposure(&attesting[0]).unwrap();
     assert!(found <= 40, "with attestation: {found} tenths");
+}
+
+#[test]
+fn the_secret_of_workloads_keys_is_a_credential_where_there_is_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let units = installed(scratch.path(), SOCKET);
+    let text = std::fs::read_to_string(&units[0]).unwrap();
+    // By its name alone, so that systemd looks into its stores and starts the unit without one (systemd.exec(5)).
+    assert!(text.contains("\nLoadCredentialEncrypted=countersign-agent.unlock\n"), "{text}");
+    is_understood(&units);
+    let files_only = std::fs::read_to_string(&installed(scratch.path(), "")[0]).unwrap();
+    assert!(!files_only.contains("LoadCredential"), "{files_only}");
+}
+
+/// As far as there is a systemd here.
+fn is_understood(units: &[PathBuf]) {
+    if let Ok(output) = Command::new("systemd-analyze").arg("verify").args(units).output() {
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let ours: Vec<_> = words.lines().filter(|line| line.contains("countersign-agent")).collect();
+        assert!(ours.is_empty(), "{ours:?}");
+    }
 }
 
 #[test]
@@ -63,9 +86,5 @@ fn a_reload_hook_has_a_unit_of_its_own_that_a_new_certificate_starts() {
     assert_eq!(text.len(), 3);
     assert!(text[1].contains("PathChanged=") && text[1].contains("/current\n"), "{}", text[1]);
     assert!(text[2].contains("ExecStart=/usr/bin/env true\n"), "{}", text[2]);
-    if let Ok(output) = Command::new("systemd-analyze").arg("verify").args(&units).output() {
-        let words = String::from_utf8_lossy(&output.stderr).into_owned();
-        let ours: Vec<_> = words.lines().filter(|line| line.contains("countersign-agent")).collect();
-        assert!(ours.is_empty(), "{ours:?}");
-    }
+    is_understood(&units);
 }

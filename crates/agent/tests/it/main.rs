@@ -23,6 +23,7 @@ mod proxies;
 mod renewal;
 mod roots;
 mod schedule;
+mod sealing;
 mod serving;
 mod socket;
 mod states;

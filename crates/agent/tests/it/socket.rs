@@ -61,10 +61,14 @@ impl Machine {
 
     /// Ends the agent and starts another one in its place.
     pub(crate) async fn restart(&mut self, lines: &str) {
+        self.stop().await;
+        self.start_again(lines).await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
         self.orders.send(Order::Stop).await.unwrap();
         (&mut self.agent).await.unwrap().unwrap();
         assert!(!self.socket().exists(), "the socket is removed at the end");
-        self.start_again(lines).await;
     }
 
     /// The same after a kill, which lets nothing end well: connections break, and the socket's file stays behind.
@@ -78,7 +82,7 @@ impl Machine {
         self.start_again(lines).await;
     }
 
-    async fn start_again(&mut self, lines: &str) {
+    pub(crate) async fn start_again(&mut self, lines: &str) {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         (self.orders, self.agent) = run(self.scratch.path(), lines, &clock);
         self.is_there().await;
