@@ -29,27 +29,42 @@ pub(super) struct Tally(Mutex<Window>);
 #[derive(Debug, Default)]
 struct Window {
     began: Option<Timestamp>,
-    repeats: HashMap<Kind, u64>,
+    seen: HashMap<Kind, Seen>,
+}
+
+/// What is known of one kind of grants in the window that is open.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Its first event is durable. Until then whoever comes writes one too: no token leaves without.
+    told: bool,
+    /// How many came after that.
+    repeats: u64,
 }
 
 impl Tally {
-    /// Counts a grant; whether it is the first of its kind in this window.
+    /// Counts a grant; whether it must be told before it leaves, because no other of its kind has been in this window.
     fn count(&self, kind: Kind, now: Timestamp) -> bool {
         let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         window.began.get_or_insert(now);
-        if let Some(repeats) = window.repeats.get_mut(&kind) {
-            *repeats = repeats.saturating_add(1);
-            return false;
+        let room = window.seen.len() < MOST;
+        let kind = match window.seen.contains_key(&kind) || room {
+            true => kind,
+            false => (None, kind.1, kind.2),
+        };
+        let together = kind.0.is_none();
+        let seen = window.seen.entry(kind).or_default();
+        if !seen.told && !together {
+            return true;
         }
-        let room = window.repeats.len() < MOST;
-        if room {
-            window.repeats.insert(kind, 0);
-        } else {
-            let (_, service, method) = kind;
-            let others = window.repeats.entry((None, service, method)).or_default();
-            *others = others.saturating_add(1);
+        seen.repeats = seen.repeats.saturating_add(1);
+        false
+    }
+
+    /// The first event of a kind is durable.
+    fn told(&self, kind: &Kind) {
+        if let Some(seen) = self.0.lock().unwrap_or_else(PoisonError::into_inner).seen.get_mut(kind) {
+            seen.told = true;
         }
-        room
     }
 
     /// What was granted again in a window that is over at `now`.
@@ -65,15 +80,11 @@ impl Tally {
     fn cut(&self) -> Vec<(Kind, u64)> {
         repeated(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
-
-    /// A first grant was not written down: the next one is the first.
-    fn forget(&self, kind: &Kind) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).repeats.remove(kind);
-    }
 }
 
 fn repeated(window: &mut Window) -> Vec<(Kind, u64)> {
-    mem::take(window).repeats.into_iter().filter(|(_, repeats)| *repeats > 0).collect()
+    let seen = mem::take(window).seen.into_iter();
+    seen.map(|(kind, seen)| (kind, seen.repeats)).filter(|(_, repeats)| *repeats > 0).collect()
 }
 
 impl Ca {
@@ -99,11 +110,9 @@ impl Ca {
             Some(address) => event.personal("source", address),
             None => event,
         };
-        let written = self.book().append_events(vec![event]).await;
-        if written.is_err() {
-            self.grants.forget(&kind);
-        }
-        Ok(written?)
+        self.book().append_events(vec![event]).await?;
+        self.grants.told(&kind);
+        Ok(())
     }
 
     /// Writes down how often what was granted in the last hour was granted again.
@@ -178,11 +187,23 @@ mod tests {
     fn the_first_of_a_window_is_told_apart_and_the_others_are_counted() {
         let (tally, start) = (Tally::default(), Timestamp::from_unix(1_000_000));
         assert!(tally.count(kind("ledger"), start));
+        tally.told(&kind("ledger"));
         assert!(!tally.count(kind("ledger"), start) && !tally.count(kind("ledger"), start));
         assert!(tally.count(kind("other"), start));
         assert_eq!(tally.close(start + WINDOW - Duration::from_secs(1)), []);
         assert_eq!(tally.close(start + WINDOW), [(kind("ledger"), 2)]);
         assert!(tally.count(kind("ledger"), start + WINDOW));
+    }
+
+    #[test]
+    fn until_the_first_is_durable_each_is_told() {
+        let (tally, start) = (Tally::default(), Timestamp::from_unix(1_000_000));
+        assert!(tally.count(kind("ledger"), start) && tally.count(kind("ledger"), start));
+        tally.told(&kind("ledger"));
+        assert!(!tally.count(kind("ledger"), start));
+        assert_eq!(tally.cut(), [(kind("ledger"), 1)], "those that were told are not counted again");
+        tally.told(&kind("ledger"));
+        assert!(tally.count(kind("ledger"), start), "a window that is over has told nothing of the next");
     }
 
     #[test]
@@ -204,6 +225,7 @@ mod tests {
     fn a_window_that_began_in_the_future_is_over() {
         let (tally, start) = (Tally::default(), Timestamp::from_unix(1_000_000));
         tally.count(kind("ledger"), start);
+        tally.told(&kind("ledger"));
         tally.count(kind("ledger"), start);
         assert_eq!(tally.close(Timestamp::from_unix(999_999)).len(), 1);
     }
