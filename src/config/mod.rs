@@ -1,5 +1,6 @@
 //! What an operator writes, and what the program makes of it: [`ConfigFile`] as written, [`Config`] valid.
 
+pub mod directory;
 mod file;
 mod state_dir;
 mod valid;

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::directory;
+
 /// The state directory of one CA.
 #[derive(Clone, Debug)]
 pub struct StateDir {
@@ -95,14 +97,13 @@ impl StateDir {
     pub fn clear_leftovers(&self) {
         const YOUNG: Duration = Duration::from_secs(3600);
         for parent in [self.root.clone(), self.issuers(), self.trust_signers(), self.token_keys()] {
-            let Ok(entries) = fs::read_dir(&parent) else { continue };
-            for entry in entries.flatten() {
-                let age = entry.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());
+            for path in directory::entries(&parent).unwrap_or_default() {
+                let age =
+                    fs::symlink_metadata(&path).and_then(|found| found.modified()).map(|at| at.elapsed());
                 let old = matches!(age, Ok(Ok(age)) if age > YOUNG);
-                if old && entry.file_name().as_encoded_bytes().starts_with(b".") {
-                    let path = entry.path();
+                if old && path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
                     // What cannot be removed does no harm.
-                    let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+                    let _ = directory::remove(&path);
                 }
             }
         }

@@ -5,12 +5,14 @@
 
 use std::{
     fs::File,
+    io::Error,
     path::{Path, PathBuf},
 };
 
 use countersign_identity::hex;
 
 use super::{Ca, Refused};
+use crate::config::directory;
 
 impl Ca {
     /// Writes a backup aside in the state directory and returns where; the caller moves or streams it.
@@ -38,12 +40,28 @@ impl Ca {
         let mut tar = tar::Builder::new(File::options().write(true).create_new(true).open(file)?);
         tar.append_path_with_name(book, "book.backup")?;
         tar.append_path_with_name(&config.file, "countersign.toml")?;
-        tar.append_dir_all("profiles", &config.profiles)?;
+        append(&mut tar, "profiles".as_ref(), &config.profiles)?;
         tar.append_path_with_name(state.root_certificate(), "state/root.pem")?;
         tar.append_path_with_name(state.roots_documents(), "state/roots.json")?;
-        tar.append_dir_all("state/keys", state.keys())?;
-        tar.append_dir_all("state/issuers", state.issuers())?;
-        tar.append_dir_all("state/trust", state.trust_signers())?;
+        append(&mut tar, "state/keys".as_ref(), &state.keys())?;
+        append(&mut tar, "state/issuers".as_ref(), &state.issuers())?;
+        append(&mut tar, "state/trust".as_ref(), &state.trust_signers())?;
         tar.into_inner()?.sync_all()
     }
+}
+
+/// Appends a directory with all that is in it.
+fn append(tar: &mut tar::Builder<File>, name: &Path, dir: &Path) -> std::io::Result<()> {
+    tar.append_dir(name, dir)?;
+    for path in directory::entries(dir)? {
+        let name = name.join(path.file_name().unwrap_or_default());
+        // What cannot be looked at is no file: a backup would lack what is in it.
+        let named = |error: Error| Error::new(error.kind(), format!("{}: {error}", path.display()));
+        if std::fs::metadata(&path).map_err(named)?.is_dir() {
+            append(tar, &name, &path)?;
+        } else {
+            tar.append_path_with_name(&path, name).map_err(named)?;
+        }
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use super::{
     roots::first_roots_document,
 };
 use crate::{
-    config::StateDir,
+    config::{StateDir, directory},
     signer::{Entropy, KeyFile, Strength, files, new_key},
 };
 
@@ -105,7 +105,7 @@ impl Bootstrap<'_> {
         };
         if made.is_err() {
             // Best effort: what is left is under a hidden name and says nothing to anyone but its owner.
-            let _ = std::fs::remove_dir_all(&aside);
+            let _ = directory::remove(&aside);
         }
         made
     }
@@ -169,16 +169,12 @@ pub(super) fn aside_of(dir: &Path, entropy: &Entropy) -> PathBuf {
 
 /// Refuses a directory that holds something.
 pub(super) fn refuse_occupied(dir: &Path) -> Result<(), BootstrapError> {
-    let mut entries = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(file(dir))?,
-    };
-    match entries.next() {
+    let entries = directory::entries(dir).map_err(file(dir))?;
+    match entries.first().and_then(|entry| entry.file_name()) {
         None => Ok(()),
-        Some(entry) => Err(BootstrapError::NotEmpty {
-            dir: dir.into(),
-            found: entry.map_or_else(|e| e.to_string(), |e| e.file_name().to_string_lossy().into_owned()),
-        }),
+        Some(name) => {
+            Err(BootstrapError::NotEmpty { dir: dir.into(), found: name.to_string_lossy().into_owned() })
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::{
 
 use countersign_issuance::{Profile, ProfileError};
 
+use crate::config::directory;
+
 /// Every profile by its name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Profiles(BTreeMap<String, Profile>);
@@ -46,8 +48,7 @@ impl Profiles {
             move |source| ProfilesError::Unreadable { path, source }
         };
         let mut found = BTreeMap::new();
-        for entry in std::fs::read_dir(dir).map_err(unreadable(dir))? {
-            let path = entry.map_err(unreadable(dir))?.path();
+        for path in directory::entries(dir).map_err(unreadable(dir))? {
             if path.extension().is_none_or(|ending| ending != "toml") {
                 continue;
             }

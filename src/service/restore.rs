@@ -28,7 +28,7 @@ use super::{
     unpack::{BOOK, unpack},
 };
 use crate::{
-    config::{self, Config, ConfigError, StateDir},
+    config::{self, Config, ConfigError, StateDir, directory},
     signer::{Entropy, files},
 };
 
@@ -166,7 +166,7 @@ impl Restore<'_> {
         });
         if made.is_err() {
             // Best effort: what is left is under a hidden name and says nothing to anyone but its owner.
-            let _ = fs::remove_dir_all(&aside);
+            let _ = directory::remove(&aside);
         }
         made
     }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::pem;
 use crate::{
-    config::StateDir,
+    config::{StateDir, directory},
     signer::{Entropy, FileSigner, JwsError, KeyFile, KeyFileError, Strength, files, new_key},
 };
 
@@ -229,17 +229,11 @@ impl<'a> RootHand<'a> {
 /// # Errors
 /// What the system says; a missing directory has none.
 pub(crate) fn generations(parent: &Path) -> std::io::Result<Vec<(u32, PathBuf)>> {
-    let entries = match std::fs::read_dir(parent) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if let Some(n) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
-            found.push((n, entry.path()));
-        }
-    }
+    let number = |path: &Path| path.file_name()?.to_str()?.parse().ok();
+    let mut found: Vec<_> = directory::entries(parent)?
+        .into_iter()
+        .filter_map(|path| number(&path).map(|number| (number, path)))
+        .collect();
     found.sort();
     Ok(found)
 }

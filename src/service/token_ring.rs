@@ -18,7 +18,7 @@ use super::{
     root_hand::{RootActError, generations, key_in},
 };
 use crate::{
-    config::StateDir,
+    config::{StateDir, directory},
     signer::{Algorithms, Entropy, FileSigner, KeyFile, Strength, TokenKind, TokenPen, files, new_key},
 };
 
@@ -138,8 +138,7 @@ impl Ca {
             tracing::info!(%from, "the next key of access tokens is shown");
         }
         for place in over {
-            let removed = if place.is_dir() { fs::remove_dir_all(place) } else { fs::remove_file(place) };
-            removed.map_err(RootActError::file(place)).map_err(failed)?;
+            directory::remove(place).map_err(RootActError::file(place)).map_err(failed)?;
         }
         let ring = TokenRing::open(self.state(), self.unlock()).map_err(failed)?;
         self.adopt_token_ring(&Arc::new(ring));

@@ -96,6 +96,31 @@ fn many_at_once_share_syncs() {
     assert!((1..2 * 24).contains(&syncs), "{syncs} syncs for 24 renewals");
 }
 
+/// The standard library panics there.
+#[test]
+fn a_disk_that_fails_where_a_listed_directory_is_closed_stops_neither_reload_nor_backup_nor_rotation() {
+    let ca = Ca::start();
+    let Some(tracer) = Tracer::attach(&ca, &["-e", "trace=close", "-e", "inject=close:error=EIO"]) else {
+        return;
+    };
+    ca.run(&["reload"]).succeeded();
+    ca.run(&["backup", "backup.tar"]).succeeded();
+    ca.run(&["issuer", "rotate", "--passphrase-file", "passphrase"]).succeeded();
+    assert!(fs::read_to_string(&tracer.calls).unwrap().contains("(INJECTED)"));
+}
+
+/// A backup without the keys of its issuers would be found wanting on the day it is needed.
+#[test]
+fn a_directory_that_cannot_be_looked_at_is_not_left_out_of_a_backup() {
+    let ca = Ca::start();
+    let issuer = ca.state().join("issuers/1").display().to_string();
+    let rules = ["-P", &issuer, "-e", "trace=statx", "-e", "inject=statx:error=EIO"];
+    let Some(tracer) = Tracer::attach(&ca, &rules) else { return };
+    ca.run(&["backup", "backup.tar"]).ended(1, &["the CA has a fault"]);
+    drop(tracer);
+    ca.run(&["backup", "backup.tar"]).succeeded();
+}
+
 #[test]
 fn a_sync_that_fails_fails_its_commands_and_latches_the_book() {
     let mut ca = Ca::start();

@@ -11,7 +11,7 @@ use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 
 use super::{Findings, authority::rotate};
 use crate::{
-    config::{Config, Engine, StateDir},
+    config::{Config, Engine, StateDir, directory},
     service::{KeySet, KeySetError},
 };
 
@@ -49,12 +49,12 @@ fn everything_in(dir: &Path) -> Vec<(PathBuf, Metadata)> {
     let mut found = Vec::new();
     let mut left = vec![dir.to_owned()];
     while let Some(dir) = left.pop() {
-        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
+        for path in directory::entries(&dir).unwrap_or_default() {
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
             if metadata.is_dir() {
-                left.push(entry.path());
+                left.push(path.clone());
             }
-            found.push((entry.path(), metadata));
+            found.push((path, metadata));
         }
     }
     found
@@ -135,7 +135,7 @@ fn readable_book(state: &StateDir, all: &[(PathBuf, Metadata)], findings: &mut F
 
 /// A CA whose issuer was rotated has served before.
 fn rotated(state: &StateDir) -> bool {
-    fs::read_dir(state.issuers()).is_ok_and(|found| found.flatten().count() > 1)
+    directory::entries(&state.issuers()).is_ok_and(|found| found.len() > 1)
 }
 
 fn online_keys(config: &Config, now: Timestamp, findings: &mut Findings) {
