@@ -1,9 +1,19 @@
 //! A certificate that the CA's book does not know, as after a restore: only a renewal makes the machine known again.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use countersign_identity::Serial;
+use rand::{Rng, RngExt as _};
 use tokio::sync::Notify;
+
+/// A whole fleet hears of a restored book within seconds, as connections to the CA are made again.
+const SPREAD: Duration = Duration::from_secs(10);
+
+/// How long one of a fleet waits before it makes itself known: less where certificates are short.
+pub(crate) fn breath(life: Duration, dice: &mut impl Rng) -> Duration {
+    dice.random_range(Duration::ZERO..=SPREAD.min(life / 60))
+}
 
 /// Which certificate the CA did not know last, for whoever renews.
 #[derive(Debug, Default)]
@@ -36,11 +46,23 @@ impl Forgotten {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
     use tokio::time::timeout;
 
     use super::*;
+
+    #[test]
+    fn a_fleet_that_was_forgotten_comes_evenly() {
+        let mut dice = StdRng::seed_from_u64(7);
+        let mut seconds = [0; 10];
+        for _ in 0..10_000 {
+            let breath = breath(Duration::from_secs(3600), &mut dice);
+            seconds[usize::try_from(breath.as_millis() / 1000).unwrap().min(9)] += 1;
+        }
+        assert!(seconds.iter().all(|second| (900..1_100).contains(second)), "{seconds:?}");
+        assert!(breath(Duration::from_secs(60), &mut dice) <= Duration::from_secs(1));
+    }
 
     #[tokio::test]
     async fn each_certificate_is_told_of_once_and_one_that_was_renewed_is_not() {

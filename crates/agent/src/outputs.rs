@@ -151,6 +151,20 @@ mod tests {
     }
 
     #[test]
+    fn root_gives_a_file_to_another_user_and_group() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("svid-combined.pem");
+        fs::write(&path, "both").unwrap();
+        let text = "\"svid-combined.pem\" = { owner = 65534, group = 65533, mode = \"0440\" }";
+        outputs(text).unwrap().apply("svid-combined.pem", &path).unwrap();
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (65_534, 65_533, 0o440));
+    }
+
+    #[test]
     fn names_are_those_of_the_local_files() {
         assert_eq!(number_of("/etc/passwd", Name::Name("root".into())), Ok(0));
         assert_eq!(number_of("/etc/group", Name::Name("root".into())), Ok(0));

@@ -16,7 +16,7 @@ use crate::attempt::Plan;
 use crate::config::Config;
 use crate::dir::Dir;
 use crate::error::AgentError;
-use crate::forgotten::Forgotten;
+use crate::forgotten::{Forgotten, breath};
 use crate::identity::{Identity, Window};
 use crate::metrics::Counts;
 use crate::notify::Notify;
@@ -192,7 +192,13 @@ impl Agent {
                     () = sleep(pause) => {}
                     () = self.untold.notified() => {}
                     () = self.forgotten.is(identity.serial()) => {
-                        tracing::warn!(serial = %identity.serial(), "the CA does not know the certificate, which is renewed now");
+                        let pause = breath(identity.validity().lifetime(), &mut rand::rng());
+                        tracing::warn!(
+                            serial = %identity.serial(),
+                            "the CA does not know the certificate, which is renewed in {}",
+                            duration::format(pause)
+                        );
+                        sleep(pause).await;
                         return Done::Asked(Event::RenewNow);
                     }
                 }

@@ -14,9 +14,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Custody;
+use crate::durable;
+use crate::error::AgentError;
 use crate::pause::Pause;
 
 const JWT_SVID: &str = "jwt-svid";
+/// Where the bundle is kept for the next start.
+const FILE: &str = "bundle.json";
 /// Longer than any honest token; what HTTP servers take as a header.
 const LONGEST: usize = 8192;
 /// The bundle is asked for no more often, whatever its hint.
@@ -83,15 +87,44 @@ pub(super) async fn follow(custody: Arc<Custody>) {
 impl Custody {
     /// The CA publishes these keys now.
     pub(crate) fn bundle_is(&self, bundle: &Bundle) {
-        let authorities = Authorities::of_bundle(bundle);
+        if self.authorities_are(Authorities::of_bundle(bundle))
+            && let Err(error) = keep(self, bundle)
+        {
+            tracing::warn!(%error, "the trust bundle cannot be kept for the next start");
+        }
+    }
+
+    /// Whether that is new.
+    fn authorities_are(&self, authorities: Authorities) -> bool {
         self.view.send_if_modified(|view| {
             let is_new = *view.authorities != authorities;
             if is_new {
                 Arc::make_mut(view).authorities = Arc::new(authorities);
             }
             is_new
-        });
+        })
     }
+}
+
+/// Takes up what the CA published before the last restart: tokens are judged without it.
+pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
+    let path = custody.home.join(FILE);
+    let Some(text) = durable::read(&path)? else { return Ok(()) };
+    match serde_json::from_slice::<Bundle>(&text) {
+        Ok(bundle) => drop(custody.authorities_are(Authorities::of_bundle(&bundle))),
+        // The CA tells it again.
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what is remembered cannot be understood")
+        }
+    }
+    Ok(())
+}
+
+fn keep(custody: &Custody, bundle: &Bundle) -> Result<(), AgentError> {
+    let text = serde_json::to_vec(bundle)
+        .map_err(|error| AgentError::failed(format!("cannot write {FILE}: {error}")))?;
+    durable::make_dir(&custody.home)?;
+    durable::replace(&custody.home.join(FILE), &text, durable::SECRET)
 }
 
 impl Authorities {
@@ -104,9 +137,14 @@ impl Authorities {
         Self { keys, jwks: set.to_string().into_bytes() }
     }
 
-    /// The keys as a JWK set.
+    /// Whether the CA has told them: before, nobody may think that there are none.
+    pub(crate) const fn are_known(&self) -> bool {
+        !self.jwks.is_empty()
+    }
+
+    /// The keys as a JWK set, once they are known.
     pub(crate) fn jwks(&self) -> Vec<u8> {
-        if self.jwks.is_empty() { br#"{"keys":[]}"#.to_vec() } else { self.jwks.clone() }
+        self.jwks.clone()
     }
 
     /// Whether the key a token names is among these.

@@ -7,6 +7,7 @@ mod authorities;
 mod entitlement;
 mod keeper;
 mod registrations;
+mod shares;
 mod shelf;
 mod steward;
 mod svid;
@@ -85,6 +86,7 @@ impl Custody {
         };
         custody.machine_is(&identity)?;
         registrations::remembered(&custody)?;
+        authorities::remembered(&custody)?;
         shelf::remembered(&custody)?;
         Ok(Arc::new(custody))
     }
@@ -173,12 +175,13 @@ impl Custody {
         self.machine.clock().now()
     }
 
-    /// A JWT-SVID for one identity and audience: from memory, or from the CA.
+    /// A JWT-SVID for one identity and audience, wanted by a process of this user: from memory, or from the CA.
     pub(crate) async fn token(
         self: &Arc<Self>,
         id: &SpiffeId,
         audience: &[String],
+        uid: u32,
     ) -> Result<String, TokenError> {
-        tokens::fetch(self, id, audience).await
+        tokens::fetch(self, id, audience, uid).await
     }
 }

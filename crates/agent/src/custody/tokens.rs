@@ -7,32 +7,25 @@ use std::time::Duration;
 
 use countersign_api::{Audience, JwtSvidRequest, JwtSvidResponse, paths};
 use countersign_identity::{SpiffeId, Timestamp};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::Custody;
+use super::shares::{Share, Shares};
 
 /// How many are remembered: a thousand audiences are more than any machine talks to, and some 600 KiB.
 const REMEMBERED: usize = 1000;
-/// How many are fetched at a time. A process that invents audiences waits behind itself, and the CA is spared.
-const AT_A_TIME: usize = 4;
 /// How long a caller waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 /// A token with less life than this left is no use to anybody.
 const TOO_SHORT: Duration = Duration::from_secs(5);
 
 /// What is remembered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tokens {
     known: Mutex<BTreeMap<Wanted, Known>>,
-    turns: Semaphore,
+    turns: Shares,
     /// Told when a token is signed by a key that is not in the bundle.
     pub(super) unknown_key: Notify,
-}
-
-impl Default for Tokens {
-    fn default() -> Self {
-        Self { known: Mutex::default(), turns: Semaphore::new(AT_A_TIME), unknown_key: Notify::new() }
-    }
 }
 
 /// For whom, and for which audience: as a set, in one order.
@@ -74,47 +67,55 @@ pub(super) async fn fetch(
     custody: &Arc<Custody>,
     id: &SpiffeId,
     audience: &[String],
+    uid: u32,
 ) -> Result<String, TokenError> {
     let mut audience = audience.to_vec();
     audience.sort();
     audience.dedup();
     let wanted = Wanted { id: id.clone(), audience };
-    if let Some(token) = known(custody, &wanted) {
+    if let Some(token) = known(custody, &wanted, uid) {
         return Ok(token);
     }
-    let turn = tokio::time::timeout(TURN, custody.tokens.turns.acquire()).await;
-    let Ok(Ok(_turn)) = turn else {
-        return Err(TokenError::Away("too many tokens are being fetched at once".into()));
-    };
+    let _turn = turn(custody, uid).await?;
     // Somebody else may have fetched it while this one waited.
-    match known(custody, &wanted) {
+    match known(custody, &wanted, uid) {
         Some(token) => Ok(token),
         None => ask(custody, wanted).await,
     }
 }
 
+async fn turn(custody: &Custody, uid: u32) -> Result<Share<'_>, TokenError> {
+    let turn = tokio::time::timeout(TURN, custody.tokens.turns.turn(uid)).await.ok().flatten();
+    turn.ok_or_else(|| TokenError::Away("too many tokens are being fetched at once".into()))
+}
+
 /// The token that is remembered, if it is good for a while; past half its life the next one is fetched meanwhile.
-fn known(custody: &Arc<Custody>, wanted: &Wanted) -> Option<String> {
+fn known(custody: &Arc<Custody>, wanted: &Wanted, uid: u32) -> Option<String> {
     let now = custody.now();
     let mut all = custody.tokens.known.lock().unwrap_or_else(PoisonError::into_inner);
     let known = all.get_mut(wanted).filter(|known| known.expires.since(now) > TOO_SHORT)?;
     if now.since(known.fetched) > known.expires.since(known.fetched) / 2 && !known.is_refreshed {
         known.is_refreshed = true;
         let (custody, wanted) = (Arc::clone(custody), wanted.clone());
-        tokio::spawn(async move {
-            if let Err(error) = ask(&custody, wanted.clone()).await {
-                tracing::warn!(id = %wanted.id, "a JWT-SVID could not be refreshed: {error}");
-                let mut all = custody.tokens.known.lock().unwrap_or_else(PoisonError::into_inner);
-                if let Some(known) = all.get_mut(&wanted) {
-                    // The next caller tries again, a tenth of its life later at the earliest.
-                    known.fetched =
-                        known.fetched.max(custody.now() - known.expires.since(known.fetched) * 2 / 5);
-                    known.is_refreshed = false;
-                }
-            }
-        });
+        tokio::spawn(async move { refresh(&custody, wanted, uid).await });
     }
     Some(known.token.clone())
+}
+
+/// Fetches the next one, in a turn of whoever was given the one before.
+async fn refresh(custody: &Arc<Custody>, wanted: Wanted, uid: u32) {
+    let end = match turn(custody, uid).await {
+        Ok(_turn) => ask(custody, wanted.clone()).await.err(),
+        Err(error) => Some(error),
+    };
+    let Some(error) = end else { return };
+    tracing::warn!(id = %wanted.id, "a JWT-SVID could not be refreshed: {error}");
+    let mut all = custody.tokens.known.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = all.get_mut(&wanted) {
+        // The next caller tries again, a tenth of its life later at the earliest.
+        known.fetched = known.fetched.max(custody.now() - known.expires.since(known.fetched) * 2 / 5);
+        known.is_refreshed = false;
+    }
 }
 
 async fn ask(custody: &Arc<Custody>, wanted: Wanted) -> Result<String, TokenError> {

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tonic::body::Body;
 
 use super::authority::Softened;
+use super::rarely::Rarely;
 use super::routes::Routes;
 use crate::attest::{Caller, Evidence, Selector};
 use crate::custody::Custody;
@@ -30,13 +31,21 @@ pub(super) struct Connection {
     pub(super) caller: Caller,
     pub(super) custody: Arc<Custody>,
     without_pidfd: bool,
+    /// Who was told of as somebody that nothing is registered for.
+    pub(super) strangers: Arc<Rarely>,
     /// What is true of the caller, and which evidence that rests on.
     attested: Mutex<Option<(Evidence, Arc<BTreeSet<Selector>>)>>,
 }
 
 impl Connection {
-    pub(super) fn new(caller: Caller, custody: Arc<Custody>, without_pidfd: bool) -> Self {
-        Self { caller, custody, without_pidfd, attested: Mutex::new(None) }
+    pub(super) fn new(
+        caller: Caller,
+        custody: Arc<Custody>,
+        without_pidfd: bool,
+        strangers: &Arc<Rarely>,
+    ) -> Self {
+        let strangers = Arc::clone(strangers);
+        Self { caller, custody, without_pidfd, strangers, attested: Mutex::new(None) }
     }
 
     /// What is true of the caller: found out at its first call, and again only when a registration first asks for the

@@ -61,7 +61,8 @@ impl Drill {
         let custody = Custody::open(dir, machine, user, None)?;
         custody.bundle_is(bundle);
         let (caller, end) = UnixStream::pair().map_err(failed)?;
-        let connection = Connection::new(Caller::of(&end).map_err(failed)?, Arc::clone(&custody), false);
+        let connection =
+            Connection::new(Caller::of(&end).map_err(failed)?, Arc::clone(&custody), false, &Arc::default());
         let routes = Routes::new(&custody)?;
         drop(entered);
         Ok(Self { runtime, routes, connection: Arc::new(connection), _caller: caller })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_identity::SpiffeId;
+use countersign_identity::{SpiffeId, TrustDomain};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tonic::Status;
@@ -58,12 +58,34 @@ impl Follower {
             }
             let left = GRACE.saturating_sub(self.begun.elapsed());
             if left.is_zero() {
-                tracing::info!(
-                    pid = self.connection.caller.pid(),
-                    uid = self.connection.caller.uid(),
-                    "a process asked for its identity and none is registered for it"
-                );
+                let (pid, uid) = (self.connection.caller.pid(), self.connection.caller.uid());
+                if let Some(passed_over) = self.connection.strangers.due(uid, Instant::now()) {
+                    tracing::info!(
+                        pid,
+                        uid,
+                        passed_over,
+                        "a process asked for its identity and none is registered for it"
+                    );
+                }
                 return Err(Status::permission_denied("no identity issued"));
+            }
+            self.wait(left).await;
+        }
+    }
+
+    /// The trust domain, for a caller that has some identity in it, once what is to be told of it is known.
+    pub(super) async fn domain(
+        &mut self,
+        is_known: fn(&View) -> bool,
+    ) -> Result<(TrustDomain, Arc<View>), Status> {
+        loop {
+            let (_, view) = self.entitled().await?;
+            if let Some(domain) = view.trust_domain.clone().filter(|_| is_known(&view)) {
+                return Ok((domain, view));
+            }
+            let left = ISSUANCE.saturating_sub(self.begun.elapsed());
+            if left.is_zero() {
+                return Err(Status::unavailable("the CA has not told the keys of the trust domain yet"));
             }
             self.wait(left).await;
         }

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::connection::{self, Connection};
+use super::rarely::Rarely;
 use super::routes::Routes;
 use super::settings::WorkloadApi;
 use crate::attest::Caller;
@@ -95,14 +97,15 @@ async fn accept(
     without_pidfd: bool,
 ) {
     let (mut serving, users) = (JoinSet::new(), Arc::new(Users::default()));
+    let (refused, strangers) = (Rarely::default(), Arc::default());
     loop {
         let stream = tokio::select! {
             stream = listener.accept() => stream,
             Some(_) = serving.join_next() => continue,
         };
-        match stream.and_then(|(stream, _)| admit(stream, &users, serving.len())) {
+        match stream.and_then(|(stream, _)| admit(stream, &users, serving.len(), &refused)) {
             Ok((stream, caller, place)) => {
-                let connection = Connection::new(caller, Arc::clone(&custody), without_pidfd);
+                let connection = Connection::new(caller, Arc::clone(&custody), without_pidfd, &strangers);
                 let routes = Arc::clone(&routes);
                 serving.spawn(async move {
                     connection::serve(stream, Arc::new(connection), &routes).await;
@@ -118,12 +121,20 @@ async fn accept(
 }
 
 /// Asks the kernel who connected, and keeps to the limits. A connection past them is closed.
-fn admit(stream: UnixStream, users: &Arc<Users>, open: usize) -> io::Result<(UnixStream, Caller, Place)> {
+fn admit(
+    stream: UnixStream,
+    users: &Arc<Users>,
+    open: usize,
+    refused: &Rarely,
+) -> io::Result<(UnixStream, Caller, Place)> {
     let caller = Caller::of(&stream)?;
     match users.enter(caller.uid()) {
         Some(place) if open < CONNECTIONS => Ok((stream, caller, place)),
         _ => {
-            tracing::warn!(uid = caller.uid(), pid = caller.pid(), "a connection past the limit is closed");
+            if let Some(passed_over) = refused.due(caller.uid(), Instant::now()) {
+                let (uid, pid) = (caller.uid(), caller.pid());
+                tracing::warn!(uid, pid, passed_over, "a connection past the limit is closed");
+            }
             Err(io::ErrorKind::QuotaExceeded.into())
         }
     }

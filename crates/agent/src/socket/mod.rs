@@ -11,6 +11,7 @@ mod connection;
 mod drill;
 mod follower;
 mod listener;
+mod rarely;
 mod routes;
 mod sds;
 mod sds_delta;

@@ -36,18 +36,11 @@ impl Api {
         Self { custody: Arc::clone(custody) }
     }
 
-    /// The trust domain, for a caller that has some identity in it.
-    async fn domain_for(&self, follower: &mut Follower) -> Result<(TrustDomain, Arc<View>), Status> {
-        let (_, view) = follower.entitled().await?;
-        let domain = view.trust_domain.clone();
-        domain.map(|domain| (domain, view)).ok_or_else(|| Status::unavailable("starting"))
-    }
-
-    async fn tokens(&self, ids: &[SpiffeId], audience: &[String]) -> Result<Vec<Jwtsvid>, Status> {
+    async fn tokens(&self, ids: &[SpiffeId], audience: &[String], uid: u32) -> Result<Vec<Jwtsvid>, Status> {
         let _in_use = self.custody.use_of(ids.iter().cloned());
         let mut svids = Vec::new();
         for id in ids {
-            let svid = self.custody.token(id, audience).await.map_err(|error| match error {
+            let svid = self.custody.token(id, audience, uid).await.map_err(|error| match error {
                 TokenError::Refused(why) => Status::permission_denied(format!("no identity issued: {why}")),
                 TokenError::Away(why) => Status::unavailable(why),
             })?;
@@ -94,7 +87,7 @@ impl SpiffeWorkloadApi for Api {
             crl: Vec::new(),
             bundles: HashMap::from([(name(domain), concatenated(&view.roots))]),
         };
-        Ok(Response::new(self.follow_bundles(connection_of(&request)?, bundles)))
+        Ok(Response::new(follow_bundles(connection_of(&request)?, |_| true, bundles)))
     }
 
     async fn fetch_jwtsvid(
@@ -117,7 +110,8 @@ impl SpiffeWorkloadApi for Api {
         if ids.is_empty() {
             return Err(Status::permission_denied("no identity issued"));
         }
-        Ok(Response::new(JwtsvidResponse { svids: self.tokens(&ids, &asked.audience).await? }))
+        let uid = follower.caller().caller.uid();
+        Ok(Response::new(JwtsvidResponse { svids: self.tokens(&ids, &asked.audience, uid).await? }))
     }
 
     async fn fetch_jwt_bundles(
@@ -127,7 +121,7 @@ impl SpiffeWorkloadApi for Api {
         let bundles = |domain: &TrustDomain, view: &View| JwtBundlesResponse {
             bundles: HashMap::from([(name(domain), view.authorities.jwks())]),
         };
-        Ok(Response::new(self.follow_bundles(connection_of(&request)?, bundles)))
+        Ok(Response::new(follow_bundles(connection_of(&request)?, knows_tokens, bundles)))
     }
 
     async fn validate_jwtsvid(
@@ -141,7 +135,7 @@ impl SpiffeWorkloadApi for Api {
             }
         }
         let mut follower = Follower::new(connection_of(&request)?);
-        let (domain, view) = self.domain_for(&mut follower).await?;
+        let (domain, view) = follower.domain(knows_tokens).await?;
         let good = view
             .authorities
             .validate(&asked.svid, &asked.audience, &domain, self.custody.now())
@@ -152,30 +146,32 @@ impl SpiffeWorkloadApi for Api {
     }
 }
 
-impl Api {
-    /// Tells a caller of the bundles, and again when they change.
-    fn follow_bundles<T: Clone + PartialEq + Send + Sync + 'static>(
-        &self,
-        connection: Arc<Connection>,
-        make: impl Fn(&TrustDomain, &View) -> T + Send + 'static,
-    ) -> ReceiverStream<Result<T, Status>> {
-        let api = Self::new(&self.custody);
-        let mut follower = Follower::new(connection);
-        stream(move |to| async move {
-            let mut told = None;
-            loop {
-                let (domain, view) = api.domain_for(&mut follower).await?;
-                let message = make(&domain, &view);
-                if told.as_ref() != Some(&message) {
-                    if to.send(Ok(message.clone())).await.is_err() {
-                        return Ok(());
-                    }
-                    told = Some(message);
+/// Whether tokens can be judged.
+fn knows_tokens(view: &View) -> bool {
+    view.authorities.are_known()
+}
+
+/// Tells a caller of the bundles once they are known, and again when they change.
+fn follow_bundles<T: Clone + PartialEq + Send + Sync + 'static>(
+    connection: Arc<Connection>,
+    is_known: fn(&View) -> bool,
+    make: impl Fn(&TrustDomain, &View) -> T + Send + 'static,
+) -> ReceiverStream<Result<T, Status>> {
+    let mut follower = Follower::new(connection);
+    stream(move |to| async move {
+        let mut told = None;
+        loop {
+            let (domain, view) = follower.domain(is_known).await?;
+            let message = make(&domain, &view);
+            if told.as_ref() != Some(&message) {
+                if to.send(Ok(message.clone())).await.is_err() {
+                    return Ok(());
                 }
-                follower.wait(TICK).await;
+                told = Some(message);
             }
-        })
-    }
+            follower.wait(TICK).await;
+        }
+    })
 }
 
 /// The key of the maps of bundles: the trust domain as a SPIFFE ID.

@@ -1,4 +1,4 @@
-//! What callers of Envoy's secret discovery service say of the secrets they were sent, and what of it is logged.
+//! What callers of Envoy's secret discovery service are sent, what they say of it, and what of all that callers do is logged.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,6 +12,7 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use crate::ca::PAYMENTS;
 use crate::grpc::Nothing;
 use crate::keeping::eventually;
 use crate::socket::{Machine, own};
@@ -76,6 +77,57 @@ async fn complain<Q: Message + Clone + 'static>(
     (sender, answers.map(tonic::Response::into_inner))
 }
 
+/// An answer with secrets, as far as these tests look at it.
+#[derive(Clone, PartialEq, Message)]
+struct Answer {
+    #[prost(message, repeated, tag = "2")]
+    resources: Vec<Packed>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Packed {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(message, optional, tag = "2")]
+    secret: Option<Secret>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Secret {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, optional, tag = "2")]
+    certificate: Option<Nothing>,
+    #[prost(message, optional, tag = "4")]
+    roots: Option<Nothing>,
+}
+
+#[tokio::test]
+async fn a_secret_that_is_fetched_once_has_the_name_it_was_asked_for_by() {
+    let machine = Machine::start(&own()).await;
+    let channel = machine.client().await.channel;
+    let fetch = async |names: &[&str]| {
+        let mut grpc = Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/envoy.service.secret.v3.SecretDiscoveryService/FetchSecrets");
+        let names = names.iter().map(ToString::to_string).collect();
+        let asked = Request::new(Whole { names, kind: SECRET.into(), refused: None });
+        let answer = grpc.unary(asked, path, ProstCodec::<Whole, Answer>::default()).await.unwrap();
+        let secrets = answer.into_inner().resources.into_iter().map(|packed| packed.secret.unwrap());
+        secrets.map(|it| (it.name, it.certificate.is_some(), it.roots.is_some())).collect::<Vec<_>>()
+    };
+    for name in ["default", PAYMENTS] {
+        assert_eq!(fetch(&[name]).await, [(name.to_owned(), true, false)]);
+    }
+    for name in ["spiffe://prod.example", "ROOTCA", "ALL"] {
+        assert_eq!(fetch(&[name]).await, [(name.to_owned(), false, true)]);
+    }
+    assert!(fetch(&["spiffe://prod.example/other", "spiffe://other.example"]).await.is_empty());
+    let all = fetch(&[]).await;
+    let expected = [("spiffe://prod.example", false, true), (PAYMENTS, true, false)];
+    assert_eq!(all, expected.map(|(name, certificate, roots)| (name.to_owned(), certificate, roots)));
+}
+
 #[derive(Clone)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -129,4 +181,28 @@ async fn a_proxy_that_refuses_its_secrets_without_end_is_one_short_line() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("a proxy refuses the secrets") && lines[0].len() < 1000, "{lines:?}");
     assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+#[tokio::test]
+async fn connections_past_the_limit_and_calls_of_strangers_are_a_line_each() {
+    // Invariant 10.
+    let (log, _guard) = logged();
+    let machine = Machine::start("").await;
+    let client = machine.client().await;
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        calls.push(client.x509_svids().await.unwrap());
+    }
+    for mut call in calls {
+        call.message().await.unwrap_err();
+    }
+    let open: Vec<_> =
+        (0..300).map(|_| std::os::unix::net::UnixStream::connect(machine.socket()).unwrap()).collect();
+    eventually("logged", || text(&log).contains("past the limit")).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(open);
+    let text = text(&log);
+    for words in ["none is registered for it", "a connection past the limit is closed"] {
+        assert_eq!(text.matches(words).count(), 1, "{words}: {text}");
+    }
 }

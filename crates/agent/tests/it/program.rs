@@ -136,6 +136,32 @@ async fn a_running_agent_renews_on_sighup_and_ends_well_on_sigterm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_service_manager_hears_that_it_is_ready_alive_and_ending() {
+    let ca = Ca::start(Arc::new(SystemClock)).await;
+    let scratch = tempfile::tempdir().unwrap();
+    assert!(enroll(&ca, scratch.path()).status.success());
+    let path = scratch.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut running = agent(&["run", "--dir", scratch.path().to_str().unwrap()])
+        .env("NOTIFY_SOCKET", &path)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let heard = || {
+        let mut words = [0; 1000];
+        let count = manager.recv(&mut words).unwrap();
+        String::from_utf8_lossy(&words[..count]).into_owned()
+    };
+    assert_eq!(heard(), "READY=1");
+    let alive = heard();
+    assert!(alive.starts_with("WATCHDOG=1\nSTATUS=Fresh, spiffe://prod.example/payments until "), "{alive}");
+    Command::new("kill").arg(running.id().to_string()).status().unwrap();
+    while heard() != "STOPPING=1" {}
+    assert!(running.wait().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_agent_is_followed_by_one_that_serves_the_same_at_the_same_socket_without_the_ca() {
     let ca = Ca::start(Arc::new(SystemClock)).await;
     let scratch = tempfile::tempdir().unwrap();

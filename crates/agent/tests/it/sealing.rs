@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use countersign_agent::Dir;
 use tonic::Code;
@@ -78,7 +79,8 @@ fn register(ca: &Ca) {
 async fn all_three(machine: &Machine) -> X509Response {
     let mut stream = machine.client().await.x509_svids().await.unwrap();
     loop {
-        let told = stream.message().await.unwrap().unwrap();
+        let told = tokio::time::timeout(Duration::from_secs(20), stream.message());
+        let told = told.await.unwrap().unwrap().unwrap();
         told.svids.iter().for_each(belongs);
         if told.svids.len() == 3 {
             return told;
@@ -311,13 +313,15 @@ fn start_traced(machine: &Machine, options: &[&str], log: &Path) {
         }
         if std::os::unix::net::UnixStream::connect(machine.socket()).is_ok() {
             let of = format!("/proc/{0}/task/{0}/children", strace.id());
-            let child: i32 = fs::read_to_string(of).unwrap().trim().parse().unwrap();
-            let child = rustix::process::Pid::from_raw(child).unwrap();
-            rustix::process::kill_process(child, rustix::process::Signal::TERM).unwrap();
+            // It may have met its fault since.
+            let child = fs::read_to_string(of).ok().and_then(|child| child.trim().parse().ok());
+            if let Some(child) = child.and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(child, rustix::process::Signal::TERM);
+            }
             strace.wait().unwrap();
             return;
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
     panic!("the program neither serves nor ends");
 }

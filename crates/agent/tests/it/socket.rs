@@ -9,14 +9,16 @@ use countersign_agent::run::{Agent, Order};
 use countersign_agent::{Dir, EnrollOptions, enroll};
 use countersign_api::ProblemCode;
 use countersign_identity::Clock;
+use countersign_testkit::noon_clock;
 use countersign_verifier::SystemClock;
 use tempfile::TempDir;
 use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
-use crate::ca::{Ca, PAYMENTS, ok, problem};
-use crate::grpc::{Client, JwtRequest, ValidateRequest, X509Response};
+use crate::ca::{Answer, Asked, Ca, PAYMENTS, ok, problem};
+use crate::grpc::{Client, JwtBundles, JwtRequest, ValidateRequest, X509Response};
+use crate::keeping::eventually;
 
 pub(crate) const API: &str = "spiffe://prod.example/api";
 
@@ -35,10 +37,32 @@ pub(crate) fn uid() -> String {
 impl Machine {
     /// An agent whose table `[workload_api]` has these lines besides the socket.
     pub(crate) async fn start(lines: &str) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Self::start_with(lines, |_, _| None).await
+    }
+
+    /// The same by another clock.
+    async fn start_by(clock: Arc<dyn Clock>, lines: &str) -> Self {
+        Self::begin(clock, lines, |_, _| None).await
+    }
+
+    /// The same, with a CA that behaves so once the machine is enrolled.
+    pub(crate) async fn start_with(
+        lines: &str,
+        behaviour: impl Fn(&Ca, &Asked) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        Self::begin(Arc::new(SystemClock), lines, behaviour).await
+    }
+
+    async fn begin(
+        clock: Arc<dyn Clock>,
+        lines: &str,
+        behaviour: impl Fn(&Ca, &Asked) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
         let ca = Ca::start(Arc::clone(&clock)).await;
         let scratch = tempfile::tempdir().unwrap();
-        enroll(&EnrollOptions::new(ca.invitation(1), scratch.path().join("identity"))).await.unwrap();
+        let options = EnrollOptions::new(ca.invitation(1), scratch.path().join("identity"));
+        enroll(&options.clock(Arc::clone(&clock))).await.unwrap();
+        ca.behave(behaviour);
         let (orders, agent) = run(scratch.path(), lines, &clock);
         let machine = Self { ca, scratch, orders, agent };
         machine.is_there().await;
@@ -109,6 +133,12 @@ fn run(
 /// The machine's own identity for this user.
 pub(crate) fn own() -> String {
     format!("[[workload_api.own]]\nselectors = [{:?}]", uid())
+}
+
+/// The number of workloads that have a directory.
+fn workloads(machine: &Machine) -> usize {
+    let homes = std::fs::read_dir(machine.scratch.path().join("identity/workloads")).unwrap();
+    homes.filter(|home| home.as_ref().unwrap().path().is_dir()).count()
 }
 
 fn ids(response: &X509Response) -> Vec<&str> {
@@ -211,9 +241,8 @@ async fn after_a_restart_a_workload_is_served_without_the_ca() {
             break denied(&status);
         }
     }
-    let left = || std::fs::read_dir(machine.scratch.path().join("identity/workloads")).unwrap().count();
     for _ in 0..100 {
-        if left() == 1 {
+        if workloads(&machine) == 0 {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -251,7 +280,7 @@ async fn an_answer_that_names_somebody_else_is_not_handed_out() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     let left = std::fs::read_to_string(machine.scratch.path().join("identity/workloads/registrations.json"));
     assert!(left.unwrap().contains(API));
-    assert_eq!(std::fs::read_dir(machine.scratch.path().join("identity/workloads")).unwrap().count(), 2);
+    assert_eq!(workloads(&machine), 1);
 }
 
 #[tokio::test]
@@ -280,6 +309,71 @@ async fn tokens_are_fetched_once_and_judged() {
     let keys: serde_json::Value = serde_json::from_slice(&bundles.bundles["spiffe://prod.example"]).unwrap();
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1, "JWT keys only: {keys}");
     assert_eq!(keys["keys"][0]["use"], "jwt-svid");
+}
+
+#[tokio::test]
+async fn a_registration_on_its_way_is_waited_for_by_a_first_call() {
+    let machine = Machine::start("").await;
+    let mut stream = machine.client().await.x509_svids().await.unwrap();
+    let mut first = Box::pin(stream.message());
+    let waited = tokio::time::timeout(Duration::from_millis(500), &mut first).await;
+    assert!(waited.is_err(), "{waited:?}");
+    machine.ca.register(&[(API, &[&uid()])]);
+    assert_eq!(ids(&first.await.unwrap().unwrap()), [API]);
+}
+
+#[tokio::test]
+async fn past_half_its_life_the_next_token_is_fetched_behind_the_callers_back() {
+    let clock = noon_clock();
+    let machine = Machine::start_by(clock.clone(), &own()).await;
+    let client = machine.client().await;
+    let token = async || client.jwt_svid(JwtRequest::of("ledger")).await.unwrap().svids[0].svid.clone();
+    let fetched = || machine.ca.asked().iter().filter(|asked| asked.path == "/v1/jwt-svid").count();
+    let first = token().await;
+    clock.advance(Duration::from_secs(140));
+    assert_eq!(token().await, first);
+    assert_eq!(fetched(), 1, "not yet half of five minutes");
+    clock.advance(Duration::from_secs(20));
+    machine.ca.behave(|_, _| Some((503, String::new())));
+    assert_eq!(token().await, first, "nobody waits for the next one");
+    eventually("asked for", || fetched() == 2).await;
+    assert_eq!(token().await, first, "nor misses it while the CA is away");
+    machine.ca.behave_well();
+    clock.advance(Duration::from_secs(40));
+    assert_eq!(token().await, first);
+    eventually("asked for again", || fetched() == 3).await;
+    let second = token().await;
+    assert_ne!(second, first);
+    assert_eq!(token().await, second);
+    assert_eq!(fetched(), 3);
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_there_are_no_keys_of_tokens_because_the_ca_has_not_told_them() {
+    let lines = own();
+    let away = |_: &Ca, asked: &Asked| (asked.path != "/v1/jwt-svid").then(|| (503, String::new()));
+    let mut machine = Machine::start_with(&lines, away).await;
+    let keys = |bundles: &JwtBundles| -> usize {
+        let keys: serde_json::Value =
+            serde_json::from_slice(&bundles.bundles["spiffe://prod.example"]).unwrap();
+        keys["keys"].as_array().unwrap().len()
+    };
+    let mut stream = machine.client().await.jwt_bundles().await.unwrap();
+    let mut early = Box::pin(stream.message());
+    let waited = tokio::time::timeout(Duration::from_secs(1), &mut early).await;
+    assert!(waited.is_err(), "an empty set would mean that no token is good: {waited:?}");
+    machine.ca.behave_well();
+    let told = early.await.unwrap().unwrap();
+    assert_eq!(keys(&told), 1);
+    let token =
+        machine.client().await.jwt_svid(JwtRequest::of("ledger")).await.unwrap().svids[0].svid.clone();
+    machine.ca.behave(away);
+    machine.restart(&lines).await;
+    let client = machine.client().await;
+    let again = client.jwt_bundles().await.unwrap().message().await.unwrap().unwrap();
+    assert_eq!(again.bundles, told.bundles, "a restart needs no CA");
+    let good = client.validate(ValidateRequest { audience: "ledger".into(), svid: token }).await.unwrap();
+    assert_eq!(good.spiffe_id, PAYMENTS);
 }
 
 #[tokio::test]
