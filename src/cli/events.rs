@@ -9,7 +9,7 @@ use countersign_api::{
 };
 use serde_json::Value;
 
-use super::{CaArgs, CliError, Output, client::Query, listing};
+use super::{CaArgs, CliError, Client, Output, client::Query, listing};
 
 /// Between two looks: a person notices no difference, the CA neither.
 const PACE: Duration = Duration::from_millis(500);
@@ -26,7 +26,7 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Subcommand)]
 enum EventsCommand {
-    /// List events, oldest first.
+    /// List events, oldest first: from the archive, then from the book.
     List {
         /// Begin after this sequence number. Default: at the first event.
         #[arg(long, value_name = "SEQ")]
@@ -48,10 +48,28 @@ pub(crate) fn run(args: EventsArgs, out: &Output) -> Result<(), CliError> {
         EventsCommand::List { after, limit } => {
             let query = Query::default().with("after", after);
             let headers: &[&str] = &["seq", "time", "kind", "fields"];
-            listing::show(&args.ca.connect()?, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
+            let client = args.ca.connect()?;
+            remark_on_beginning(&client, &query, after.unwrap_or_default() + 1, out)?;
+            listing::show(&client, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
         }
         EventsCommand::Follow { after } => follow(&args.ca, after, out),
     }
+}
+
+/// Old files may have been moved away: then the list begins later than it was asked to.
+fn remark_on_beginning(client: &Client, query: &Query, expected: u64, out: &Output) -> Result<(), CliError> {
+    let first: Page<Event> = client.query(paths::ADMIN_EVENTS, &query.clone().with("limit", Some(1)))?;
+    if let Some(found) = first.items.first().and_then(seq).filter(|found| *found > expected) {
+        out.remark(format_args!(
+            "events {expected} to {} are not here any more: their files were moved away",
+            found - 1
+        ));
+    }
+    Ok(())
+}
+
+fn seq(event: &Event) -> Option<u64> {
+    event.fields.get("seq").and_then(Value::as_u64)
 }
 
 /// Ends when the CA does, or when nobody reads any more.
@@ -70,7 +88,7 @@ fn follow(ca: &CaArgs, after: Option<u64>, out: &Output) -> Result<(), CliError>
             } else {
                 out.line(row(event).join("  "));
             }
-            after = event.fields.get("seq").and_then(Value::as_u64).unwrap_or(after);
+            after = seq(event).unwrap_or(after);
         }
         if page.next.is_none() {
             thread::sleep(PACE);

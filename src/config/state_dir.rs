@@ -39,6 +39,12 @@ impl StateDir {
         self.root.join("book")
     }
 
+    /// Events that have left the book, made when the first do.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events")
+    }
+
     /// The unix socket of the admin routes, 0600.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {

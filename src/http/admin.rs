@@ -24,7 +24,7 @@ use super::{
     problem::Failure,
     wire_form::{self, ListQuery},
 };
-use crate::service::{Ca, InvitationWish, life_left_percent};
+use crate::service::{Ca, InvitationWish, Refused, life_left_percent};
 
 type Answer<T> = Result<Json<T>, Failure>;
 
@@ -229,6 +229,8 @@ pub(super) async fn status(State(ca): State<Arc<Ca>>) -> Answer<Status> {
         certificates: status.counts.issuances,
         registrations: status.counts.registrations,
         events: status.counts.events,
+        events_archived: status.counts.archived,
+        archive_failing: status.archive_failing,
         issuer_not_after: status.issuer_end.to_string(),
         server_not_after: ca.server_certificate_end().map(|end| end.to_string()).unwrap_or_default(),
         started: ca.started().to_string(),
@@ -239,8 +241,12 @@ pub(super) async fn status(State(ca): State<Arc<Ca>>) -> Answer<Status> {
 /// `GET /v1/admin/events`
 pub(super) async fn events(State(ca): State<Arc<Ca>>, Query(query): Query<ListQuery>) -> Answer<Page<Event>> {
     let after = query.after_number()?;
-    let events = ca.events(after, query.limit())?;
-    let next = (events.len() == query.limit()).then(|| events.last().map(|e| e.seq.to_string())).flatten();
+    let limit = query.limit();
+    // Old ones are read and unpacked from files.
+    let events = tokio::task::spawn_blocking(move || ca.events(after, limit))
+        .await
+        .map_err(|e| Refused::File(format!("reading the events broke off: {e}")))??;
+    let next = (events.len() == limit).then(|| events.last().map(|e| e.seq.to_string())).flatten();
     let items = events.iter().filter_map(wire_form::event_out).collect();
     Ok(Json(Page { items, next }))
 }

@@ -97,7 +97,7 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         C::Overloaded | C::StoreReadOnly | C::IssuerExpiring | C::TrustUnavailable => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        C::EventsUnreadable | C::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         // A code of a newer api crate: our own fault until it is listed here.
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -146,6 +146,9 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         C::TooManyPending => "present the newest certificate before asking for another",
         C::RegistrationGone => "an operator removed or ended the registration of this identity",
         C::StoreReadOnly => "the operator must look at the disk; nothing more is written until a restart",
+        C::EventsUnreadable => {
+            "what it names is put back from a backup or from where it was moved, by whoever runs the CA"
+        }
         C::PermissionDenied => "the policy decides: countersign policy explain SPIFFE-ID names the rules",
         C::ApiKeyEnded => "make a new one: countersign keys create",
         C::PartUnknown => "read the newest snapshot and the parts it names",
@@ -247,6 +250,10 @@ fn store(error: StoreError) -> Failure {
         StoreError::Refused(refusal) => by_code(refusal.code(), &refusal),
         StoreError::ReadOnly { .. } => read_only(),
         StoreError::TooLarge { .. } => Failure::new(ProblemCode::BodyTooLarge, error),
+        StoreError::ArchiveMissing { .. }
+        | StoreError::ArchiveDamaged { .. }
+        | StoreError::ArchiveUnreadable { .. }
+        | StoreError::NoArchive { .. } => unreadable_events(&error),
         StoreError::Busy { .. } | StoreError::BackupRunning => overloaded(&error.to_string()),
         _ => internal(error),
     }
@@ -255,6 +262,12 @@ fn store(error: StoreError) -> Failure {
 fn read_only() -> Failure {
     Failure::new(ProblemCode::StoreReadOnly, "the CA's book takes no writes since a write failed")
         .retry_after(60)
+}
+
+/// Only who may read events asks for them, and whoever runs the CA must know which file it is.
+fn unreadable_events(error: &StoreError) -> Failure {
+    tracing::error!(%error, "old events cannot be read");
+    Failure::new(ProblemCode::EventsUnreadable, error)
 }
 
 fn overloaded(why: &str) -> Failure {

@@ -223,6 +223,7 @@ impl Desk {
         if let Err(error) = self.ca.sweep().await {
             tracing::error!(%error, "expired records could not leave");
         }
+        self.ca.hand_on_events();
         if self.ca.server_certificate_is_old() {
             match self.ca.issue_server_certificate().await {
                 Ok(certificate) => {

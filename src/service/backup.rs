@@ -23,8 +23,9 @@ impl Ca {
         let name = format!(".backup.{}", hex::encode(&self.entropy().octets::<8>()));
         let file = self.state().path().join(&name);
         let book = self.state().path().join(format!("{name}.book"));
-        let written = self.book().backup(&book).map_err(Refused::from).and_then(|_rows| {
-            self.archive(&file, &book).map_err(|e| Refused::File(format!("{}: {e}", file.display())))
+        let written = self.book().backup(&book).map_err(Refused::from).and_then(|backed_up| {
+            self.pack(&file, &book, &backed_up.archive)
+                .map_err(|e| Refused::File(format!("{}: {e}", file.display())))
         });
         // What is left of a failed backup helps nobody.
         let _ = std::fs::remove_file(&book);
@@ -34,7 +35,7 @@ impl Ca {
         written.map(|()| file)
     }
 
-    fn archive(&self, file: &Path, book: &Path) -> std::io::Result<()> {
+    fn pack(&self, file: &Path, book: &Path, events: &[PathBuf]) -> std::io::Result<()> {
         let config = self.config();
         let state = self.state();
         let mut tar = tar::Builder::new(File::options().write(true).create_new(true).open(file)?);
@@ -46,6 +47,10 @@ impl Ca {
         append(&mut tar, "state/keys".as_ref(), &state.keys())?;
         append(&mut tar, "state/issuers".as_ref(), &state.issuers())?;
         append(&mut tar, "state/trust".as_ref(), &state.trust_signers())?;
+        for events in events {
+            let name = Path::new("state/events").join(events.file_name().unwrap_or_default());
+            tar.append_path_with_name(events, name)?;
+        }
         tar.into_inner()?.sync_all()
     }
 }

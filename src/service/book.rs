@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use countersign_store::{
-    Book, Observer, Options, Store,
+    Archive, Book, Observer, Options, Store,
     engine::{FjallEngine, SledEngine},
 };
 
@@ -28,6 +28,8 @@ pub(super) fn open_book(
     let options = Options {
         entropy: Box::new(move |out| entropy.fill(out)),
         observer,
+        // What is only in memory ends with the process; its events need not outlive it.
+        archive: (config.engine != Engine::Memory).then(|| Archive::at(config.state.events())),
         queue_depth: config.limits.store_queue,
     };
     Ok(match config.engine {

@@ -2,7 +2,8 @@
 
 use countersign_store::Stage;
 
-/// A moment between two steps of an issuance: wherever the process is lost, nothing acknowledged is.
+/// A moment between two steps of an issuance, or of handing old events on: wherever the process is lost, nothing
+/// acknowledged is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Arrow {
     /// Policy has said yes; nothing is written.
@@ -21,6 +22,10 @@ pub(crate) enum Arrow {
     AfterSign,
     /// The answer is about to leave.
     BeforeAnswer,
+    /// Old events are in the archive; the book does not know.
+    AfterArchive,
+    /// The book knows; their rows are still there.
+    AfterHandingOn,
 }
 
 impl From<Stage> for Arrow {
@@ -29,6 +34,8 @@ impl From<Stage> for Arrow {
             Stage::BeforeApply => Self::BeforeApply,
             Stage::AfterApply => Self::AfterApply,
             Stage::AfterSync => Self::AfterSync,
+            Stage::AfterArchive => Self::AfterArchive,
+            Stage::AfterHandingOn => Self::AfterHandingOn,
         }
     }
 }

@@ -73,6 +73,12 @@ pub struct Metrics {
     pub store_commands: Histogram,
     /// 1 when the book takes no writes.
     pub store_read_only: Gauge,
+    /// 1 when old events do not leave the book.
+    pub archive_failing: Gauge,
+    /// Events ever.
+    pub events: Gauge,
+    /// Those of them that are in the archive.
+    pub events_archived: Gauge,
     /// Machines that are active.
     pub machines: Gauge,
     /// Certificates that have not expired.
@@ -111,6 +117,9 @@ impl Default for Metrics {
             store_group: latency(),
             store_commands: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             store_read_only: Gauge::default(),
+            archive_failing: Gauge::default(),
+            events: Gauge::default(),
+            events_archived: Gauge::default(),
             machines: Gauge::default(),
             certificates: Gauge::default(),
             expiring_soon: Gauge::default(),
@@ -158,7 +167,19 @@ impl Metrics {
             Unit::Seconds,
             self.server_left.clone(),
         );
+        self.register_events();
         self.register_trust();
+    }
+
+    fn register_events(&mut self) {
+        let r = &mut self.registry;
+        r.register(
+            "archive_failing",
+            "1 when old events do not leave the book",
+            self.archive_failing.clone(),
+        );
+        r.register("events", "Events ever", self.events.clone());
+        r.register("events_archived", "Events that are in the archive", self.events_archived.clone());
     }
 
     fn register_trust(&mut self) {

@@ -15,6 +15,7 @@ mod enroll;
 pub(crate) mod failpoint;
 mod granted;
 mod grants;
+mod handing_on;
 mod introspect;
 mod invite;
 mod issued;

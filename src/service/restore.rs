@@ -12,8 +12,8 @@ use countersign_api::trust::RevokedPart;
 use countersign_identity::{Clock, KeyHash, Timestamp, TrustDomain, hex};
 use countersign_issuance::IssuerCertificate;
 use countersign_store::{
-    Actor, Book, Cause, IssuerRecord, IssuerState, Options, Restoration, Restored, RevokedSerial, Store,
-    StoreError,
+    Actor, Archive, Book, Cause, IssuerRecord, IssuerState, Options, Restoration, Restored, RevokedSerial,
+    Store, StoreError,
     engine::{Engine, FjallEngine, SledEngine},
 };
 use sha2::{Digest as _, Sha256};
@@ -216,8 +216,10 @@ impl Scene<'_> {
             config::Engine::Sled => Arc::new(SledEngine::open(&dir)?),
             config::Engine::Memory => return Err(RestoreError::Memory),
         };
+        let archive = Archive::at(self.state().events());
+        archive.examine()?;
         let entropy = self.entropy.clone();
-        let options = Options::new(Box::new(move |out| entropy.fill(out)));
+        let options = Options::new(Box::new(move |out| entropy.fill(out))).archived(archive);
         let book = Book::restore_on(backup, engine, options)?;
         fs::remove_file(backup).map_err(RestoreError::file(backup))?;
         Ok(book)

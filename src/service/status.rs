@@ -21,6 +21,8 @@ pub struct Status {
     pub health: Health,
     /// What is in it.
     pub counts: Counts,
+    /// Why old events do not leave the book, if they do not.
+    pub archive_failing: Option<String>,
     /// When the signing issuer ends.
     pub issuer_end: Timestamp,
     /// When the newest trust signer ends.
@@ -55,15 +57,16 @@ impl Ca {
         Ok(Status {
             health: self.book().health(),
             counts: self.book().counts()?,
+            archive_failing: self.handing_on.failing(),
             issuer_end: keys.issuer().validity().not_after(),
             trust_signer_end: keys.trust_signer().certificate().validity.not_after(),
         })
     }
 
-    /// Events behind number `after`.
+    /// Events behind number `after`. Old ones are read from the archive, which blocks.
     ///
     /// # Errors
-    /// When the book cannot be read.
+    /// When the book cannot be read, or a file of the archive; the error names it.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, Refused> {
         Ok(self.book().events(after, limit)?)
     }
@@ -77,6 +80,7 @@ impl Ca {
             self.server_certificate_end().map_or(std::time::Duration::ZERO, |end| end.since(self.now()));
         metrics.server_left.set(server.as_secs_f64());
         metrics.store_read_only.set(i64::from(self.book().health().read_only.is_some()));
+        metrics.archive_failing.set(i64::from(self.handing_on.failing().is_some()));
         if let Some(trust) = self.trust() {
             metrics.trust_sequence.set(i64::try_from(trust.sequence()).unwrap_or(i64::MAX));
             metrics.trust_age.set(self.now().since(trust.issued()).as_secs_f64());
@@ -84,6 +88,8 @@ impl Ca {
         if let Ok(counts) = self.book().counts() {
             metrics.machines.set(i64::try_from(counts.active).unwrap_or(i64::MAX));
             metrics.certificates.set(i64::try_from(counts.issuances).unwrap_or(i64::MAX));
+            metrics.events.set(i64::try_from(counts.events).unwrap_or(i64::MAX));
+            metrics.events_archived.set(i64::try_from(counts.archived).unwrap_or(i64::MAX));
         }
     }
 }

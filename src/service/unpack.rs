@@ -6,7 +6,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use tar::{Archive, EntryType};
+use countersign_store::Archive;
+use tar::EntryType;
 
 use super::restore::RestoreError;
 use crate::signer::files;
@@ -25,7 +26,7 @@ const EXPECTED: [&str; 5] =
 /// made.
 pub(super) fn unpack(backup: &Path, into: &Path) -> Result<(), RestoreError> {
     let unreadable = |error: io::Error| RestoreError::backup(backup, &error);
-    let mut archive = Archive::new(File::open(backup).map_err(unreadable)?);
+    let mut archive = tar::Archive::new(File::open(backup).map_err(unreadable)?);
     for entry in archive.entries().map_err(unreadable)? {
         let mut entry = entry.map_err(unreadable)?;
         let name = entry.path().map_err(unreadable)?.into_owned();
@@ -37,10 +38,9 @@ pub(super) fn unpack(backup: &Path, into: &Path) -> Result<(), RestoreError> {
         if let Some(parent) = path.parent() {
             files::create_private_directory(parent).map_err(RestoreError::file(parent))?;
         }
-        if name == Path::new(BOOK) {
-            let book = File::options().write(true).create_new(true).open(&path);
-            let copied = book.and_then(|mut to| io::copy(&mut entry, &mut to));
-            copied.map_err(RestoreError::file(&path))?;
+        if name == Path::new(BOOK) || is_of_archive(&name) {
+            // What may be long.
+            files::copy_secret(&path, &mut entry).map_err(RestoreError::file(&path))?;
             continue;
         }
         let mut octets = Vec::new();
@@ -59,6 +59,10 @@ pub(super) fn unpack(backup: &Path, into: &Path) -> Result<(), RestoreError> {
     }
 }
 
+fn is_of_archive(name: &Path) -> bool {
+    name.parent() == Some(Path::new("state/events"))
+}
+
 /// Where a file of the backup goes, if it is one that is needed.
 fn place(name: &Path) -> Option<PathBuf> {
     let mut words = Vec::new();
@@ -70,6 +74,7 @@ fn place(name: &Path) -> Option<PathBuf> {
     let needed = match *words.as_slice() {
         [BOOK | "countersign.toml"] | ["state", "root.pem" | "roots.json"] => true,
         ["profiles", profile] => profile.ends_with(".toml"),
+        ["state", "events", events] => Archive::is_named(events),
         ["state", "keys", key] => key == "root.key.pem",
         ["state", "issuers" | "trust", generation, "certificate.pem"] => generation.parse::<u32>().is_ok(),
         _ => false,
@@ -83,9 +88,14 @@ mod tests {
 
     #[test]
     fn only_what_a_restore_needs_is_unpacked_and_nothing_outside() {
-        for good in
-            ["book.backup", "profiles/workload.toml", "state/issuers/3/certificate.pem", "state/roots.json"]
-        {
+        for good in [
+            "state/events/000000000001-000000016384.jsonl.gz",
+            "state/events/000000000001-000000016384.personal.jsonl.gz",
+            "book.backup",
+            "profiles/workload.toml",
+            "state/issuers/3/certificate.pem",
+            "state/roots.json",
+        ] {
             assert_eq!(place(Path::new(good)), Some(good.into()), "{good}");
         }
         for bad in [
@@ -98,6 +108,9 @@ mod tests {
             "state/unlock",
             "state/issuers/x/certificate.pem",
             "state/book/journal",
+            "state/events/1.jsonl.gz",
+            "state/events/../../x.jsonl.gz",
+            "state/events/000000000001-000000016384.jsonl.gz/x",
             "profiles/run.sh",
         ] {
             assert_eq!(place(Path::new(bad)), None, "{bad}");

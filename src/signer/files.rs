@@ -15,6 +15,17 @@ pub fn create_secret(path: &Path, content: &[u8]) -> io::Result<()> {
     create(path, content, 0o600)
 }
 
+/// Copies a stream into a new file of mode 0600; an existing one is refused.
+///
+/// # Errors
+/// What the system says.
+pub fn copy_secret(path: &Path, from: &mut impl io::Read) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    io::copy(from, &mut file)?;
+    file.sync_all()?;
+    sync_parent(path)
+}
+
 /// Writes a new file of mode 0644; an existing one is refused.
 ///
 /// # Errors

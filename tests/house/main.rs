@@ -11,6 +11,7 @@
 
 mod agent_token;
 mod api_keys;
+mod archive;
 #[cfg(feature = "failpoints")]
 mod arrows;
 mod assertions;

@@ -368,6 +368,12 @@ pub struct Status {
     /// Events ever: the number of the newest.
     #[serde(default)]
     pub events: u64,
+    /// The first so many of them are in the archive.
+    #[serde(default)]
+    pub events_archived: u64,
+    /// Why old events do not leave for the archive, if they do not.
+    #[serde(default)]
+    pub archive_failing: Option<String>,
     /// The signing issuer's end, RFC 3339.
     pub issuer_not_after: String,
     /// The CA server certificate's end, RFC 3339.

@@ -198,6 +198,8 @@ codes! {
     Overloaded = "overloaded",
     /// The store is read-only after an I/O error.
     StoreReadOnly = "store_read_only",
+    /// A file with old events is missing or damaged; the detail names it.
+    EventsUnreadable = "events_unreadable",
     /// The issuer expires too soon to issue under it.
     IssuerExpiring = "issuer_expiring",
     /// A fault of the CA; its log says more.

@@ -1,6 +1,7 @@
 //! Backups: all rows of one moment in one file, with a checksum, and back from there into a new book.
 //!
-//! The file is the line `COUNTERSIGN BOOK 1`, then for each row the length of key and value (32 bits, big-endian each)
+//! The file is the line `COUNTERSIGN BOOK 1` (or 2, if old events are in files of the archive, which go with it: a release
+//! that knows none of those refuses it), then for each row the length of key and value (32 bits, big-endian each)
 //! and both, then two lengths of all ones, then SHA-256 of everything before.
 //! It holds no key and no invitation in clear, but who has which identity: it is made readable for its owner only.
 
@@ -14,10 +15,11 @@ use sha2::{Digest, Sha256};
 
 use crate::committer::Committer;
 use crate::engine::{Change, Engine, LONGEST_VALUE, Value};
-use crate::keys;
-use crate::{Book, Options, StoreError};
+use crate::rows::{Page, Rows, successor};
+use crate::{Archive, Book, Options, StoreError, archive, keys};
 
-const HEAD: &[u8] = b"COUNTERSIGN BOOK 1\n";
+const HEAD: &[u8; 19] = b"COUNTERSIGN BOOK 1\n";
+const HEAD_WITH_ARCHIVE: &[u8; 19] = b"COUNTERSIGN BOOK 2\n";
 const LAST: u32 = u32::MAX;
 
 /// No key of the book is longer than a name and a SPIFFE ID together.
@@ -26,25 +28,56 @@ const LONGEST_KEY: usize = 4096;
 /// Rows restored in one batch.
 const BATCH: usize = 1024;
 
+/// A backup that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackedUp {
+    /// Rows in its file.
+    pub rows: u64,
+    /// Files of the archive that belong to it, as far as they are there.
+    pub archive: Vec<PathBuf>,
+}
+
 /// Writes a backup of this moment to `file`, which appears whole or not at all. Commands go on meanwhile.
-pub(crate) fn write(book: &Committer, file: &Path) -> Result<u64, StoreError> {
+pub(crate) fn write(
+    book: &Committer,
+    archive: Option<&Archive>,
+    file: &Path,
+) -> Result<BackedUp, StoreError> {
     if !book.shadow().begin_backup() {
         return Err(StoreError::BackupRunning);
     }
     let _forget = Ended(book);
     let partial = beside(file);
-    let written = copy(book, &partial).and_then(|rows| {
+    let handed_on = archive::handed_on(&Moment(book))?;
+    let head = if handed_on > 0 { HEAD_WITH_ARCHIVE } else { HEAD };
+    let written = copy(book, head, &partial).and_then(|rows| {
         std::fs::rename(&partial, file)?;
         // The name must survive as well as the contents.
         let directory = file.parent().filter(|dir| !dir.as_os_str().is_empty());
         File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(rows)
     });
-    written.map_err(|e| {
+    let rows = written.map_err(|e| {
         // Only this call made the partial file; a failure to remove it changes nothing about the error.
         let _ = std::fs::remove_file(&partial);
         StoreError::Io { doing: format!("write the backup {}", file.display()), why: e.to_string() }
-    })
+    })?;
+    let archive = archive.map(|archive| archive.files(handed_on)).transpose()?.unwrap_or_default();
+    Ok(BackedUp { rows, archive })
+}
+
+/// The moment at which the backup began.
+struct Moment<'a>(&'a Committer);
+
+impl Rows for Moment<'_> {
+    fn row(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        let (rows, _) = self.page(key, &successor(key))?;
+        Ok(rows.into_iter().next().map(|(_, value)| value))
+    }
+
+    fn page(&self, from: &[u8], to: &[u8]) -> Result<Page, StoreError> {
+        self.0.shadow().backup_page(self.0.engine(), from, to)
+    }
 }
 
 struct Ended<'a>(&'a Committer);
@@ -61,13 +94,13 @@ fn beside(file: &Path) -> PathBuf {
     name.into()
 }
 
-fn copy(book: &Committer, partial: &Path) -> io::Result<u64> {
+fn copy(book: &Committer, head: &[u8], partial: &Path) -> io::Result<u64> {
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial)?;
     let mut out = Hashing { inner: BufWriter::new(file), hash: Sha256::new() };
-    out.write_all(HEAD)?;
+    out.write_all(head)?;
     let (mut from, mut count) = (Vec::new(), 0);
     loop {
-        let page = book.shadow().backup_page(book.engine(), &from, keys::END);
+        let page = Moment(book).page(&from, keys::END);
         let (rows, next) = page.map_err(io::Error::other)?;
         for (key, value) in &rows {
             write_length(&mut out, key.len())?;
@@ -131,8 +164,8 @@ fn read(file: &Path, mut row: impl FnMut(Vec<u8>, Value) -> io::Result<()>) -> i
     let mut input = Hashing { inner: BufReader::new(File::open(file)?), hash: Sha256::new() };
     let mut head = [0; HEAD.len()];
     input.read_exact(&mut head)?;
-    if head != HEAD {
-        return Err(io::Error::other("it does not begin with COUNTERSIGN BOOK 1"));
+    if head != *HEAD && head != *HEAD_WITH_ARCHIVE {
+        return Err(io::Error::other("it does not begin with COUNTERSIGN BOOK 1 or 2"));
     }
     let mut count = 0;
     loop {

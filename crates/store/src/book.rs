@@ -7,19 +7,21 @@ use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, Spiffe
 use countersign_issuance::{BoxFuture, Intent, Ledger, LedgerError, Registration, Source};
 use tokio::sync::watch;
 
+use crate::archive::{self, Keeper};
 use crate::committer::Committer;
 use crate::engine::{Change, Engine, FjallEngine, MemoryEngine};
 use crate::observer::{Health, Observer, Unobserved};
 use crate::records::{Record, corrupt};
 use crate::store::{Store, StoreResult};
 use crate::{
-    Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Imported, Invitation,
-    Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing, Machine,
-    MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
-    Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError,
-    StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn, api_keys, backup, counts, events,
-    expiry, invitations, issuances, keys, lineage, machines, orders, presentation, recovery, registrations,
-    restoration, revocation, revoked_list, standing, trust, uses, withdrawn, workloads,
+    Actor, ApiKeyFilter, ApiKeyRecord, Archive, BackedUp, Claim, Counts, Cursor, Door, Event, Expired,
+    HandedOn, Imported, Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord,
+    KeyStanding, Listing, Machine, MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord,
+    Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument,
+    Standing, StoreError, StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn, api_keys,
+    backup, counts, events, expiry, invitations, issuances, keys, lineage, machines, orders, presentation,
+    recovery, registrations, restoration, revocation, revoked_list, standing, trust, uses, withdrawn,
+    workloads,
 };
 
 /// Fills a slice with octets no one can guess.
@@ -34,6 +36,8 @@ pub struct Options {
     pub entropy: Entropy,
     /// Who is told about groups of commands.
     pub observer: Arc<dyn Observer>,
+    /// Where old events go; without an archive all of them stay in the book.
+    pub archive: Option<Archive>,
     /// Commands that may wait. 1024 is four full groups: at one flush a millisecond the last waits a few of them.
     pub queue_depth: usize,
 }
@@ -41,12 +45,17 @@ pub struct Options {
 impl Options {
     /// Options with nobody watching.
     pub fn new(entropy: Entropy) -> Self {
-        Self { entropy, observer: Arc::new(Unobserved), queue_depth: 1024 }
+        Self { entropy, observer: Arc::new(Unobserved), archive: None, queue_depth: 1024 }
     }
 
     /// With someone watching.
     pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
         Self { observer, ..self }
+    }
+
+    /// With an archive for old events.
+    pub fn archived(self, archive: Archive) -> Self {
+        Self { archive: Some(archive), ..self }
     }
 }
 
@@ -59,6 +68,7 @@ impl std::fmt::Debug for Options {
 /// The book. Closing it (by dropping it) waits for every command that was taken in.
 pub struct Book {
     committer: Committer,
+    keeper: Keeper,
 }
 
 impl std::fmt::Debug for Book {
@@ -89,8 +99,9 @@ impl Book {
     pub fn on(engine: Arc<dyn Engine>, options: Options) -> StoreResult<Self> {
         check_format(&*engine)?;
         workloads::index(&*engine)?;
-        let Options { entropy, observer, queue_depth } = options;
-        Ok(Self { committer: Committer::start(engine, queue_depth, observer, entropy)? })
+        let Options { entropy, observer, archive, queue_depth } = options;
+        let keeper = Keeper::of(archive, Arc::clone(&observer));
+        Ok(Self { committer: Committer::start(engine, queue_depth, observer, entropy)?, keeper })
     }
 }
 
@@ -309,6 +320,10 @@ impl Store for Book {
         })
     }
 
+    fn hand_on_events(&self) -> BoxFuture<'_, StoreResult<HandedOn>> {
+        Box::pin(self.keeper.hand_on(&self.committer))
+    }
+
     fn restored(
         &self,
         restoration: Restoration,
@@ -322,8 +337,8 @@ impl Store for Book {
         Box::pin(self.committer.command(move |tx| restoration::meet(tx, &unbooked, source, now)))
     }
 
-    fn backup(&self, file: &Path) -> StoreResult<u64> {
-        backup::write(&self.committer, file)
+    fn backup(&self, file: &Path) -> StoreResult<BackedUp> {
+        backup::write(&self.committer, self.keeper.archive(), file)
     }
 
     fn standing(&self, serial: Serial) -> StoreResult<Option<Standing>> {
@@ -451,7 +466,7 @@ impl Store for Book {
     }
 
     fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>> {
-        self.committer.query(|view| events::list(view, after, limit))
+        self.keeper.events(&self.committer, after, limit)
     }
 
     fn issuers(&self) -> StoreResult<Vec<IssuerRecord>> {
@@ -471,7 +486,7 @@ impl Store for Book {
     }
 
     fn counts(&self) -> StoreResult<Counts> {
-        self.committer.query(|view| counts::read(view))
+        self.committer.query(|view| Ok(Counts { archived: archive::handed_on(view)?, ..counts::read(view)? }))
     }
 
     fn health(&self) -> Health {

@@ -36,6 +36,9 @@ pub struct Counts {
     /// Events ever.
     #[n(7)]
     pub events: u64,
+    /// Events that were handed on to the archive: the first of the others is the next one.
+    #[cbor(skip)]
+    pub archived: u64,
     /// Invitations that the list of their identity names; those of books from before there was one are not.
     #[n(8)]
     pub(crate) listed_invitations: Option<u64>,

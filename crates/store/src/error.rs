@@ -84,6 +84,52 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file of the archive is missing between others.
+    #[error(
+        "events {first} to {last} are missing: {file} is not there, though older ones are; put it back from where it was moved, or from a backup; until then `--after {last}` shows later events"
+    )]
+    ArchiveMissing {
+        /// The file.
+        file: String,
+        /// The first event in it.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
+    /// A file of the archive is not what was written.
+    #[error("{file} is damaged ({why}): {remedy}")]
+    ArchiveDamaged {
+        /// The file.
+        file: String,
+        /// What is damaged.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The system does not let the archive be read.
+    #[error("{file} cannot be read: {why}")]
+    ArchiveUnreadable {
+        /// The file or directory.
+        file: String,
+        /// What the system said.
+        why: String,
+    },
+    /// Events could not be handed on to the archive; they stay in the book.
+    #[error(
+        "old events cannot leave the book for {file} ({why}): they stay in it and it grows until that is put right"
+    )]
+    ArchiveUnwritten {
+        /// The file or directory.
+        file: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The book was opened without its archive.
+    #[error("events 1 to {last} are in an archive that this book was opened without")]
+    NoArchive {
+        /// The last event that was handed on.
+        last: u64,
+    },
     /// Another backup is being written.
     #[error("a backup is being written already, wait for it")]
     BackupRunning,

@@ -72,6 +72,8 @@ pub(crate) const SWEEP: &[u8] = b"Xsweep";
 pub(crate) const RESTORED: &[u8] = b"Xrestored";
 /// The trust sequence.
 pub(crate) const TRUST: &[u8] = b"Xtrust";
+/// How far the handing on of events to the archive has come.
+pub(crate) const ARCHIVED: &[u8] = b"Xarchived";
 /// How often registrations under any parent have changed.
 pub(crate) const CHILDREN: &[u8] = b"Xchildren";
 /// Up to which trust sequence the changes of the list have left.

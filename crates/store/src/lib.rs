@@ -39,6 +39,7 @@
 
 mod actor;
 mod api_keys;
+mod archive;
 mod backup;
 mod book;
 mod committer;
@@ -79,6 +80,8 @@ mod workloads;
 
 pub use actor::Actor;
 pub use api_keys::{ApiKeyFilter, ApiKeyRecord};
+pub use archive::{Archive, HandedOn};
+pub use backup::BackedUp;
 pub use book::{Book, Entropy, Options};
 pub use counts::Counts;
 pub use cursor::{Cursor, Listing};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A point in the life of a group of commands.
+/// A point in the life of a group of commands, or of a range of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stage {
     /// The commands have run; nothing has reached the engine.
@@ -11,16 +11,21 @@ pub enum Stage {
     AfterApply,
     /// The group is durable; nobody has been answered.
     AfterSync,
+    /// A range of events is in the archive; the book does not know.
+    AfterArchive,
+    /// The book knows that the range was handed on; its rows are still there.
+    AfterHandingOn,
 }
 
-/// Is told about every group. Called on the committer's thread: whoever is slow here slows every command.
+/// Is told about every group, on the committer's thread: whoever is slow here slows every command. And about every range of
+/// events that is handed on, by whoever does that.
 pub trait Observer: Send + Sync {
     /// A group has become durable.
     fn group(&self, commands: usize, apply_and_sync: Duration) {
         let _ = (commands, apply_and_sync);
     }
 
-    /// A group has reached a stage.
+    /// A group or range has reached a stage.
     fn stage(&self, stage: Stage) {
         let _ = stage;
     }

@@ -57,6 +57,11 @@ impl Shadow {
         true
     }
 
+    /// Whether a backup is under way.
+    pub(crate) fn is_backing_up(&self) -> bool {
+        self.masks.read().unwrap_or_else(PoisonError::into_inner).backup.is_some()
+    }
+
     /// Rows read or written lately; for the committer, while nothing is in flight.
     pub(crate) fn recent(&self) -> &Recent {
         &self.recent

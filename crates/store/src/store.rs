@@ -7,11 +7,11 @@ use countersign_issuance::{BoxFuture, Ledger, LedgerError, Registration, Source}
 use tokio::sync::watch;
 
 use crate::{
-    Actor, ApiKeyFilter, ApiKeyRecord, Claim, Counts, Cursor, Door, Event, Expired, Health, Imported,
-    Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding, Listing,
-    Machine, MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord, Presentation, Redemption,
-    Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument, Standing, StoreError,
-    StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn,
+    Actor, ApiKeyFilter, ApiKeyRecord, BackedUp, Claim, Counts, Cursor, Door, Event, Expired, HandedOn,
+    Health, Imported, Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord,
+    KeyStanding, Listing, Machine, MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord,
+    Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument,
+    Standing, StoreError, StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn,
 };
 
 /// What a command or a query of the book gives.
@@ -32,6 +32,10 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// * **Latched.** After a write has failed every command is refused with [`StoreError::ReadOnly`]; queries go on and
 ///   show nothing of the group that failed.
 /// * **Bounded.** More waiting commands than the limit are refused with [`StoreError::Busy`]; what has expired leaves.
+/// * **Handed on.** Old events leave the book for files of the [`Archive`](crate::Archive), if it has one: never before the
+///   file with their exact bytes is durable and was read again. Every number is told once, in order, wherever it stands,
+///   whatever is killed or cut; a file that is damaged or missing among others is refused by its name, and later events
+///   stay readable. Old events are read from the disk, the newest never are.
 /// * **Readable tomorrow.** Records of older versions are read by newer code.
 ///
 /// Time is handed in; the book has no clock of its own. `now` is the moment at which the command is judged.
@@ -171,6 +175,10 @@ pub trait Store: Ledger {
     /// Lets everything leave that is over: whole partitions of issuances, invitations, machines.
     fn expire(&self, now: Timestamp) -> BoxFuture<'_, StoreResult<Expired>>;
 
+    /// Hands one range of old events on to the archive, if there are enough of them, and lets their rows leave. What the
+    /// disk refuses is [`StoreError::ArchiveUnwritten`]: the events stay, commands go on, and the next call tries again.
+    fn hand_on_events(&self) -> BoxFuture<'_, StoreResult<HandedOn>>;
+
     /// Tells a book that came back from a backup what happened since (DESIGN §6). To be done before it serves: it takes
     /// several steps, and one that was interrupted leaves a book to be thrown away.
     fn restored(
@@ -184,8 +192,9 @@ pub trait Store: Ledger {
     /// forgot goes on, waits for an operator, or is revoked.
     fn meet(&self, unbooked: Unbooked, source: Source, now: Timestamp) -> BoxFuture<'_, StoreResult<Met>>;
 
-    /// Writes a backup of this moment to a file (blocking; commands go on meanwhile). Gives the number of rows.
-    fn backup(&self, file: &Path) -> StoreResult<u64>;
+    /// Writes a backup of this moment to a file (blocking; commands go on meanwhile). The archive's files, which never
+    /// change, are no part of it: the answer names those that belong to it.
+    fn backup(&self, file: &Path) -> StoreResult<BackedUp>;
 
     // ---- queries
 
@@ -288,7 +297,8 @@ pub trait Store: Ledger {
     /// not revoked.
     fn may_be_forgotten(&self, serial: Serial, validity: Validity) -> StoreResult<bool>;
 
-    /// Events behind number `after`.
+    /// Events behind number `after`, from the archive and the book as if they were one. The first is a later one than
+    /// `after + 1` only if files with older events were moved away.
     fn events(&self, after: u64, limit: usize) -> StoreResult<Vec<StoredEvent>>;
 
     /// Issuers, the oldest first.

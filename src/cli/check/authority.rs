@@ -98,6 +98,13 @@ fn show_status(status: &Status, now: Timestamp, findings: &mut Findings) {
             "repair the disk or make room, then restart the CA",
         ),
     }
+    match &status.archive_failing {
+        None => findings.good(format!("old events leave the book: {} have", status.events_archived)),
+        Some(why) => findings.failed(
+            format!("old events stay in the book: {why}"),
+            "put right what it names; the CA tries again every half minute and loses nothing meanwhile",
+        ),
+    }
     match status.server_not_after.parse::<Timestamp>() {
         Ok(end) if end <= now => findings.failed(
             format!("the CA's own server certificate ended {}", distance(end, now)),

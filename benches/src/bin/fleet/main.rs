@@ -19,7 +19,7 @@ use anyhow::Result;
 use clap::Parser;
 use countersign_bench::{corridor::Corridor, crew::Place};
 use countersign_identity::{SpiffeId, Timestamp};
-use countersign_store::{Book, Options};
+use countersign_store::{Archive, Book, Options};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
 /// Workers: two full groups of the committer, so that many share a flush.
@@ -72,9 +72,9 @@ enum Command {
     },
     /// Renews a fleet over and over while its certificates end, and prints a line of JSON for each sample.
     Churn {
-        /// The directory of the new book.
+        /// The directory for the new book and its archive.
         #[arg(long)]
-        book: PathBuf,
+        dir: PathBuf,
         /// Machines in the fleet.
         #[arg(long, default_value_t = 5_000)]
         machines: usize,
@@ -105,18 +105,22 @@ async fn main() -> Result<()> {
             let line = sweep::run(&book, Duration::from_secs(seconds)).await?;
             writeln!(std::io::stdout(), "{line}")?;
         }
-        Command::Churn { book, machines, issuances, minutes, samples } => {
-            churn::run(&book, &churn::Plan { machines, issuances, minutes, samples }).await?;
+        Command::Churn { dir, machines, issuances, minutes, samples } => {
+            churn::run(&dir, &churn::Plan { machines, issuances, minutes, samples }).await?;
         }
     }
     Ok(())
 }
 
 fn open(dir: &Path, corridor: Corridor) -> Result<Arc<Place>> {
+    open_archived(dir, None, corridor)
+}
+
+fn open_archived(dir: &Path, archive: Option<Archive>, corridor: Corridor) -> Result<Arc<Place>> {
     let mut dice = StdRng::seed_from_u64(1);
     let options = Options::new(Box::new(move |salt: &mut [u8]| dice.fill_bytes(salt)));
     // Certificates to be kept have four times this room.
-    let book = Book::open(dir, Options { queue_depth: 4096, ..options })?;
+    let book = Book::open(dir, Options { queue_depth: 4096, archive, ..options })?;
     Ok(Arc::new(Place::new(book, corridor)))
 }
 

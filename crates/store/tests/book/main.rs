@@ -4,6 +4,7 @@
 
 mod agent;
 mod api_keys;
+mod archive;
 mod enrollment;
 mod faults;
 mod house;
@@ -169,4 +170,48 @@ conformance! {
         a_parent_learns_of_each_change_of_what_is_under_it
         a_use_is_kept_to_the_hour_and_for_a_quarter
     ;
+}
+
+/// Runs each case with a shop that opens a book of each engine, and the same one again.
+macro_rules! conformance_of_reopened {
+    ($($case:ident)+) => {
+        mod reopened_on_memory {
+            $(#[tokio::test]
+            async fn $case() {
+                let engine = std::sync::Arc::new(countersign_store::engine::MemoryEngine::new());
+                let open = |options| countersign_store::Book::on(engine.clone(), options).unwrap();
+                crate::archive::$case(open).await;
+            })+
+        }
+        mod reopened_on_fjall {
+            $(#[tokio::test]
+            async fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let open = |options| countersign_store::Book::open(dir.path(), options).unwrap();
+                crate::archive::$case(open).await;
+            })+
+        }
+        mod reopened_on_sled {
+            $(#[tokio::test]
+            async fn $case() {
+                let dir = tempfile::tempdir().unwrap();
+                let open = |options| {
+                    let engine = countersign_store::engine::SledEngine::open(dir.path()).unwrap();
+                    countersign_store::Book::on(std::sync::Arc::new(engine), options).unwrap()
+                };
+                crate::archive::$case(open).await;
+            })+
+        }
+    };
+}
+
+conformance_of_reopened! {
+    old_events_leave_in_whole_ranges_and_are_told_as_before
+    a_book_without_its_archive_says_where_its_events_are
+    events_that_cannot_leave_stay_and_nothing_else_stops
+    a_damaged_file_is_refused_by_name_and_later_events_are_readable
+    old_files_may_be_moved_away_but_none_from_the_middle
+    a_person_is_forgotten_and_the_octets_stay
+    no_file_with_other_events_is_written_over
+    a_backup_names_the_files_that_belong_to_it
 }

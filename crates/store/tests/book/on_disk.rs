@@ -16,7 +16,7 @@ fn open(dir: &Path) -> Result<Book, StoreError> {
 }
 
 /// Copies the files as they are, as a process that is killed leaves them.
-fn killed_copy(from: &Path, to: &Path) {
+pub(crate) fn killed_copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -96,8 +96,8 @@ fn a_book_whose_making_was_cut_short_is_made_again() {
         File::create(dir.path().join("0.jnl")).unwrap().set_len(64 << 20).unwrap();
         fs::write(dir.path().join("version"), version).unwrap();
         fs::create_dir(dir.path().join("keyspaces")).unwrap();
-        drop(Book::open(dir.path(), crate::options()).unwrap());
-        Book::open(dir.path(), crate::options()).unwrap();
+        drop(Book::open(dir.path(), crate::options(dir.path())).unwrap());
+        Book::open(dir.path(), crate::options(dir.path())).unwrap();
     }
 }
 

@@ -12,7 +12,7 @@ use countersign_store::{Book, Store, StoreError};
 use crate::agent::OPERATOR;
 use crate::engines::Kind;
 use crate::house::{noon, registration};
-use crate::subject::digest;
+use crate::subject::{digest, told};
 
 /// What the book had promised when the power went.
 #[derive(Debug, Clone, Default)]
@@ -86,14 +86,14 @@ fn examine(kind: Kind, dir: &Path, promised: &Promised) -> Result<Verdict, Store
     let engine = opened(kind, dir)?;
     let found = digest(&*engine)?;
     if !promised.states.contains(&found) {
-        let lost = lost(&Book::on(engine, crate::options())?, promised);
+        let lost = lost(&Book::on(engine, crate::options(dir))?, promised);
         let what = match promised.older.contains(&found) {
             true => "lost: a group that had been synced",
             false => "a group of commands is half done",
         };
         return Ok(Verdict::Guilty(lost.unwrap_or_else(|| what.into())));
     }
-    let book = Book::on(engine, crate::options())?;
+    let book = Book::on(engine, crate::options(dir))?;
     if let Some(lost) = lost(&book, promised) {
         return Ok(Verdict::Guilty(lost));
     }
@@ -101,9 +101,10 @@ fn examine(kind: Kind, dir: &Path, promised: &Promised) -> Result<Verdict, Store
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let after = registration("/after/the/cut");
     runtime.block_on(book.import_registrations(vec![after.clone()], false, OPERATOR, noon()))?;
+    while runtime.block_on(book.hand_on_events())?.more {}
     let events = book.counts()?.events;
     drop(book);
-    let book = Book::on(opened(kind, dir)?, crate::options())?;
+    let book = Book::on(opened(kind, dir)?, crate::options(dir))?;
     if book.registration(&after.id)?.is_none() || book.counts()?.events != events {
         return Ok(Verdict::Guilty("it forgets what came after the cut".into()));
     }
@@ -112,11 +113,23 @@ fn examine(kind: Kind, dir: &Path, promised: &Promised) -> Result<Verdict, Store
 
 /// The first thing that was acknowledged and is not there, or cannot be read.
 fn lost(book: &Book, promised: &Promised) -> Option<String> {
-    promised.acknowledged.iter().find_map(|(what, which)| match stands(book, what, which) {
+    let acknowledged =
+        promised.acknowledged.iter().find_map(|(what, which)| match stands(book, what, which) {
+            Ok(true) => None,
+            Ok(false) => Some(format!("lost: {what} {which}")),
+            Err(error) => Some(format!("broken: {what} {which}: {error}")),
+        });
+    acknowledged.or_else(|| match every_event_is_told(book) {
         Ok(true) => None,
-        Ok(false) => Some(format!("lost: {what} {which}")),
-        Err(error) => Some(format!("broken: {what} {which}: {error}")),
+        Ok(false) => Some("events are lost, or told twice".into()),
+        Err(error) => Some(format!("broken: events: {error}")),
     })
+}
+
+/// Each once and in order, from the archive or the book.
+fn every_event_is_told(book: &Book) -> Result<bool, StoreError> {
+    let (events, count) = (book.events(0, usize::MAX)?, book.counts()?.events);
+    Ok(events.iter().map(|event| event.seq).eq(1..=count))
 }
 
 fn stands(book: &Book, what: &str, which: &str) -> Result<bool, StoreError> {
@@ -135,6 +148,10 @@ fn stands(book: &Book, what: &str, which: &str) -> Result<bool, StoreError> {
         "revoked" => {
             let serial: Serial = which.parse().unwrap();
             book.revoked(noon(), None, usize::MAX)?.items.iter().any(|line| line.serial == serial)
+        }
+        "archived" => {
+            let (last, digest) = which.split_once(':').unwrap();
+            told(book, last.parse().unwrap())? == digest
         }
         "registered" => book.registration(&which.parse().unwrap())?.is_some(),
         "policy" => book.policy()?.is_some_and(|policy| policy.number >= which.parse().unwrap()),

@@ -33,21 +33,23 @@ mod trace;
 mod ways;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use countersign_store::Options;
+use countersign_store::{Archive, Options};
 
 use crate::engines::{Fault, Kind};
 use crate::matrix::{Depth, Findings, Matrix};
 use crate::subject::Task;
 
-/// Options whose randomness is a counter.
-fn options() -> Options {
+/// Options for a book in `state/book`, whose old events go beside it after a few; its randomness is a counter.
+fn options(book: &Path) -> Options {
     let mut counter = 0_u8;
+    let archive = Archive::at(book.with_file_name("events")).with_ranges_of(32, 16);
     Options::new(Box::new(move |octets| {
         counter = counter.wrapping_add(1);
         octets.fill(counter);
     }))
+    .archived(archive)
 }
 
 /// On a developer's machine a missing tool skips the test, and says so; CI has it or fails.

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use countersign_store::engine::{Change, Engine, Key, Value};
 use countersign_store::{Book, Store, StoreError, Target};
@@ -68,9 +69,10 @@ fn a_subject() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let receipts = Receipts::at(&place.join("receipts"));
-        let engine = kind.open(&place.join("state/book")).unwrap();
+        let dir = place.join("state/book");
+        let engine = kind.open(&dir).unwrap();
         let engine = Watched::over(engine, receipts.clone());
-        let book = Arc::new(Book::on(Arc::new(engine), crate::options()).unwrap());
+        let book = Arc::new(Book::on(Arc::new(engine), crate::options(&dir)).unwrap());
         // Numbers of other runs have been used.
         while draw() < run * 10_000 {}
         let work = Work { book, receipts, run };
@@ -148,6 +150,13 @@ impl Engine for Watched {
     }
 }
 
+/// Digest of the first events, as they are told.
+pub(crate) fn told(book: &Book, last: u64) -> Result<String, StoreError> {
+    let events = book.events(0, usize::try_from(last).unwrap())?;
+    let digest = events.iter().fold(Sha256::new(), |all, event| all.chain_update(&event.bytes));
+    Ok(countersign_identity::hex::encode(&digest.finalize()))
+}
+
 #[derive(Clone)]
 struct Work {
     book: Arc<Book>,
@@ -167,8 +176,22 @@ impl Work {
         }
         tasks.push(tokio::spawn(self.clone().policies(policies)));
         tasks.push(tokio::spawn(self.clone().registrations(4)));
+        let archiving = tokio::spawn(self.clone().archive());
         for task in tasks {
             task.await.unwrap();
+        }
+        archiving.abort();
+        let _ = archiving.await;
+    }
+
+    /// Old events leave while the others go on.
+    async fn archive(self) {
+        loop {
+            if self.book.hand_on_events().await.unwrap().events > 0 {
+                let last = self.book.counts().unwrap().archived;
+                self.ack("archived", format!("{last}:{}", told(&self.book, last).unwrap()));
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
 
