@@ -1,8 +1,10 @@
 //! The place: a directory with two files for each range of events, their exact bytes and what is personal about them.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Dir, Mode, OFlags, open};
+use rustix::io::Errno;
 
 use crate::StoreError;
 
@@ -71,14 +73,15 @@ impl Archive {
 
     /// The ranges whose events are there, in order.
     pub(super) fn ranges(&self) -> io::Result<Vec<Range>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
+        // std's own reading of directories panics where the disk fails at the close.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let entries = match open(&self.dir, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            other => Dir::new(other?)?,
         };
         let mut ranges = Vec::new();
         for entry in entries {
-            let name = entry?.file_name();
-            ranges.extend(name.to_str().and_then(|name| self.range_in(name)));
+            ranges.extend(entry?.file_name().to_str().ok().and_then(|name| self.range_in(name)));
         }
         ranges.sort_by_key(|range| range.first);
         Ok(ranges)
