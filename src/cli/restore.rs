@@ -122,7 +122,7 @@ fn explain(error: RestoreError) -> CliError {
         RestoreError::Trust(_) | RestoreError::TrustIsOlder { .. } => {
             refused.hint("a timer that runs `countersign bundle export` every minute to another disk always has a newer one")
         }
-        RestoreError::Backup { .. } | RestoreError::Memory => refused,
+        RestoreError::Backup { .. } | RestoreError::Passphrase { .. } | RestoreError::Memory => refused,
         _ => CliError::failed(&error),
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt::Display,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,23 +13,24 @@ use countersign_identity::{Clock, KeyHash, Timestamp, TrustDomain, hex};
 use countersign_issuance::IssuerCertificate;
 use countersign_store::{
     Actor, Archive, Book, Cause, IssuerRecord, IssuerState, Options, Restoration, Restored, RevokedSerial,
-    Store, StoreError,
+    Store,
     engine::{Engine, FjallEngine, SledEngine},
 };
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    BootstrapError, RootActError,
+    RootActError,
     bootstrap::{aside_of, make_named_keys, refuse_occupied},
     pem,
+    restore_error::RestoreError,
     root_hand::{RootHand, certificate_in, generations, new_unlock_secret, parse},
     rotate::epoch_of,
     unpack::{BOOK, unpack},
 };
 use crate::{
     config::{self, Config, ConfigError, StateDir, directory},
-    signer::{Entropy, files},
+    signer::{Entropy, KeyFileError, files},
 };
 
 /// What to restore, and where.
@@ -74,74 +75,9 @@ pub struct NewerTrust {
 /// Judges the file form of a trust snapshot by a root certificate (DER): the verifier that we ship does it.
 pub type Judge<'a> = dyn Fn(&TrustDomain, &[u8], &[u8]) -> Result<NewerTrust, String> + 'a;
 
-/// Why nothing was restored.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The directory.
-    #[error(transparent)]
-    Place(#[from] BootstrapError),
-    /// Keys and certificates.
-    #[error(transparent)]
-    Root(#[from] RootActError),
-    /// The book.
-    #[error(transparent)]
-    Book(#[from] StoreError),
-    /// The configuration in the backup.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The file is no backup of a CA.
-    #[error("{file} is no backup of a CA: {why}")]
-    Backup {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The snapshot is not believed.
-    #[error("the trust snapshot is refused: {0}")]
-    Trust(String),
-    /// The snapshot is older than the backup.
-    #[error(
-        "the trust snapshot (epoch {epoch}, sequence {sequence}) is older than the backup (epoch {backup_epoch}, sequence {backup_sequence}): take a newer one, or none"
-    )]
-    TrustIsOlder {
-        /// The snapshot's.
-        epoch: u64,
-        /// The snapshot's.
-        sequence: u64,
-        /// The backup's.
-        backup_epoch: u64,
-        /// The backup's.
-        backup_sequence: u64,
-    },
-    /// The configuration keeps the book in memory.
-    #[error("store.engine = \"memory\" in the backup's configuration: there is nothing to restore into")]
-    Memory,
-    /// The file system.
-    #[error("{path}: {source}")]
-    File {
-        /// Where.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-}
-
-impl RestoreError {
-    pub(super) fn backup(file: &Path, why: &dyn Display) -> Self {
-        Self::Backup { file: file.into(), why: why.to_string() }
-    }
-
-    pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::File { path, source }
-    }
-}
-
 /// What the steps share.
 struct Scene<'a> {
     config: Config,
-    passphrase: &'a [u8],
     entropy: &'a Entropy,
     clock: &'a dyn Clock,
 }
@@ -181,9 +117,17 @@ impl Restore<'_> {
     ) -> Result<RestoredCa, RestoreError> {
         files::create_private_directory(aside).map_err(RestoreError::file(aside))?;
         unpack(self.backup, aside)?;
-        let config = settle_at_home(&aside.join("countersign.toml"))?;
-        let scene = Scene { config, passphrase, entropy, clock };
-        let root = pem::read_one(&scene.state().root_certificate()).map_err(RootActError::from)?;
+        let inside = |why: &dyn Display| RestoreError::inside(self.backup, aside, why);
+        let config = settle_at_home(&aside.join("countersign.toml"))?.map_err(|error| inside(&error))?;
+        let scene = Scene { config, entropy, clock };
+        let root = pem::read_one(&scene.state().root_certificate()).map_err(|error| inside(&error))?;
+        // Before the book, which may be large.
+        let hand = scene.root(passphrase).map_err(|error| match error {
+            RootActError::Key(KeyFileError::Locked { .. }) => {
+                RestoreError::Passphrase { file: self.backup.into() }
+            }
+            other => inside(&other),
+        })?;
         let newer = self.trust.map(|file| judge(&scene.config.trust_domain, &root, file)).transpose();
         let newer = newer.map_err(RestoreError::Trust)?;
         let book = scene.open_book(&aside.join(BOOK))?;
@@ -192,7 +136,7 @@ impl Restore<'_> {
             refuse_older(newer, before, *book.trust_sequence().borrow())?;
         }
         let epoch = before.max(newer.as_ref().map_or(0, |newer| newer.epoch)) + 1;
-        scene.renew_keys(epoch, newer.as_ref()).await?;
+        scene.renew_keys(&hand, epoch, newer.as_ref()).await?;
         let book = scene.tell(&book, epoch, newer).await?;
         Ok(RestoredCa {
             config: self.dir.join("countersign.toml"),
@@ -206,6 +150,10 @@ impl Restore<'_> {
 impl Scene<'_> {
     fn state(&self) -> &StateDir {
         &self.config.state
+    }
+
+    fn root(&self, passphrase: &[u8]) -> Result<RootHand<'_>, RootActError> {
+        RootHand::open(&self.config.trust_domain, self.state(), passphrase, self.entropy, self.clock)
     }
 
     fn open_book(&self, backup: &Path) -> Result<Book, RestoreError> {
@@ -226,7 +174,12 @@ impl Scene<'_> {
     }
 
     /// New online keys under a new secret. Issuers that the snapshot knows and the backup does not stay trusted.
-    async fn renew_keys(&self, epoch: u64, newer: Option<&NewerTrust>) -> Result<(), RestoreError> {
+    async fn renew_keys(
+        &self,
+        root: &RootHand<'_>,
+        epoch: u64,
+        newer: Option<&NewerTrust>,
+    ) -> Result<(), RestoreError> {
         let state = self.state();
         for dir in [state.issuers(), state.trust_signers()] {
             files::create_private_directory(&dir).map_err(RestoreError::file(&dir))?;
@@ -235,8 +188,6 @@ impl Scene<'_> {
             keep_issuer(state, issuer)?;
         }
         let unlock: Zeroizing<Vec<u8>> = new_unlock_secret(state, self.entropy)?;
-        let trust_domain = &self.config.trust_domain;
-        let root = RootHand::open(trust_domain, state, self.passphrase, self.entropy, self.clock)?;
         root.new_trust_signer(state, epoch, &unlock).await?;
         root.new_issuer(state, &unlock).await?;
         make_named_keys(state, &unlock, self.entropy)?;
@@ -286,13 +237,13 @@ impl Scene<'_> {
 }
 
 /// The configuration, with state and profiles beside it, wherever they were.
-fn settle_at_home(path: &Path) -> Result<Config, RestoreError> {
+fn settle_at_home(path: &Path) -> Result<Result<Config, ConfigError>, RestoreError> {
     let text = fs::read_to_string(path).map_err(RestoreError::file(path))?;
     let at_home = at_home(&text);
     if at_home != text {
         fs::write(path, &at_home).map_err(RestoreError::file(path))?;
     }
-    Ok(Config::parse(&at_home, path)?)
+    Ok(Config::parse(&at_home, path))
 }
 
 /// The text without keys that lead out of the directory: their defaults lead to where the backup was unpacked.

@@ -9,7 +9,7 @@ use std::{
 use countersign_store::Archive;
 use tar::EntryType;
 
-use super::restore::RestoreError;
+use super::restore_error::RestoreError;
 use crate::signer::files;
 
 /// Octets of one file beside the book: a certificate, a key, a profile, the configuration.

@@ -195,7 +195,8 @@ fn a_restore_that_is_refused_leaves_nothing() {
     restore(&ca, &["--trust", "bent.json"]).failed(1, &["the trust snapshot is refused"]);
     restore(&ca, &["--trust", "backup.tar"]).failed(1, &["the trust snapshot is refused"]);
     fs::write(ca.scratch("passphrase"), "incorrect horse battery\n").unwrap();
-    restore(&ca, &[]).ended(1, &["passphrase"]);
+    let said = restore(&ca, &[]).ended(1, &["the root's key in backup.tar does not open", "passphrase"]);
+    assert!(!said.contains("/.ca."), "where it was unpacked is gone: {said}");
     let whole = fs::read(ca.scratch("backup.tar")).unwrap();
     for (n, bad) in [&whole[..whole.len() / 2], &whole[..100], b"", b"no tar"].into_iter().enumerate() {
         fs::write(ca.scratch("backup.tar"), bad).unwrap();
