@@ -1,12 +1,14 @@
 //! API keys, introspection and revocation: what a service learns, what others do not, and what dies when.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use countersign_verifier::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
     ca::{Ca, Setup, id},
     machine::Machine,
     oauth::{self, ask, form, house, post, read, refused, token},
+    program::faketime,
     wire::{self, Answer, Connection, Papers},
 };
 
@@ -19,7 +21,10 @@ struct Cast {
 }
 
 fn cast() -> Cast {
-    let ca = house();
+    cast_in(house())
+}
+
+fn cast_in(ca: Ca) -> Cast {
     let [payments, ledger, post] = ["/payments", "/ledger", "/post"].map(|path| Machine::enrolled(&ca, path));
     Cast { ca, payments, ledger, post }
 }
@@ -191,6 +196,32 @@ fn a_token_outlives_the_renewal_of_its_certificate() {
     let (before, after) = (read(&text).1, read(&after).1);
     assert_eq!(before["cs_lineage"], after["cs_lineage"]);
     assert_ne!(before["cnf"], after["cnf"]);
+}
+
+#[test]
+fn a_token_and_a_key_are_dead_once_their_registration_has_ended_and_live_again_with_it() {
+    let Some(library) = faketime() else { return };
+    let cast = cast_in(Setup::new().policy(oauth::POLICY).clock(library).start());
+    let (text, (secret, _)) = (cast.token(), cast.key(&[]));
+    let bought = read(&text).1["iat"].as_i64().unwrap();
+    let ends = |until: &str| {
+        cast.ca.run(&["registrations", "set", &id("/payments"), "--until", until]).succeeded();
+    };
+    ends(&Timestamp::from_unix(bought + 120).to_string());
+    for credential in [&text, &secret] {
+        assert_eq!(cast.introspect(&cast.ledger, credential)["active"], true);
+    }
+    // The token itself is good for longer than that.
+    cast.ca.set_clock("+3m");
+    for credential in [&text, &secret] {
+        assert_eq!(cast.introspect(&cast.ledger, credential), inactive());
+    }
+    let refused = cast.ca.events("introspection.refused");
+    assert_eq!(refused.iter().map(|event| &event["error"]).collect::<Vec<_>>(), ["ended", "ended"]);
+    ends("2100-01-01T00:00:00Z");
+    for credential in [&text, &secret] {
+        assert_eq!(cast.introspect(&cast.ledger, credential)["active"], true);
+    }
 }
 
 #[test]
