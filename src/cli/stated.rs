@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use countersign_api::admin::Registration;
-use countersign_identity::{SpiffeId, Timestamp};
+use countersign_identity::{Selector, SpiffeId, Timestamp};
 
 /// The flags that describe a registration.
 #[derive(Args, Clone, Debug)]
@@ -53,7 +53,7 @@ pub(crate) struct StatedRegistration {
     /// Which local process under the parent gets this identity, such as unix:uid:1000; may be given several times, and
     /// then all must hold. Default: none.
     #[arg(long, value_name = "SELECTOR", requires = "parent")]
-    selector: Vec<String>,
+    selector: Vec<Selector>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -138,7 +138,7 @@ impl StatedRegistration {
             token_keys: Vec::new(),
             shared: self.shared,
             parent: self.parent.map(|id| id.to_string()),
-            selectors: self.selector,
+            selectors: self.selector.iter().map(ToString::to_string).collect(),
             created: None,
         }
     }

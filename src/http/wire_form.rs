@@ -1,7 +1,7 @@
 //! Between the wire's strings and the house's values, both ways.
 
 use countersign_api::admin;
-use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp};
+use countersign_identity::{ApiKeyId, KeyHash, Lineage, MachineId, Selector, Serial, SpiffeId, Timestamp};
 use countersign_issuance::{Registration, TokenKey};
 use countersign_store::{
     ApiKeyFilter, Cursor, Issuance, IssuanceFilter, IssuedCertificate, Listing, Machine, MachineFilter,
@@ -151,9 +151,14 @@ pub(super) fn registration(wire: &admin::Registration, now: Timestamp) -> Result
         token_keys: wire.token_keys.iter().map(token_key).collect::<Result<_, _>>()?,
         shared: wire.shared,
         parent: wire.parent.as_deref().map(|id| explained("parent", id)).transpose()?,
-        selectors: wire.selectors.clone(),
+        selectors: wire.selectors.iter().map(|one| selector(one)).collect::<Result<_, _>>()?,
         created: now,
     })
+}
+
+/// A selector that an agent will understand; it is kept as it is written.
+fn selector(text: &str) -> Result<String, Failure> {
+    explained::<Selector>("selectors", text).map(|selector| selector.to_string())
 }
 
 fn token_key(wire: &admin::TokenKey) -> Result<TokenKey, Failure> {

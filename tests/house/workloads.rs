@@ -19,6 +19,24 @@ fn register(ca: &Ca, path: &str, parent: &str) {
     assert_eq!(invited.succeeded().trim(), "", "there is nothing to hand out");
 }
 
+#[test]
+fn a_selector_that_no_agent_would_understand_is_refused_where_it_is_registered() {
+    let ca = Ca::start();
+    let stated = ["--parent", &id("/host"), "--selector", "unix:uid:root"];
+    for command in [["invite", &id("/api")], ["registrations set", &id("/api")]] {
+        let words = [&command[0].split(' ').collect::<Vec<_>>()[..], &command[1..], &stated].concat();
+        ca.run(&words).ended(2, &["\"unix:uid:root\"", "expected unix:uid:N"]);
+    }
+    // Whatever program wrote it down.
+    for wrong in ["k8s:ns:prod", "unix:path:bin/api", ""] {
+        let one = json!({ "spiffe_id": id("/api"), "parent": id("/host"), "selectors": [wrong] });
+        std::fs::write(ca.scratch("registrations"), one.to_string()).unwrap();
+        let said = ca.run(&["registrations", "import", "registrations"]);
+        said.ended(1, &[&format!("{wrong:?}"), "expected unix:uid:N"]);
+    }
+    ca.run(&["registrations", "show", &id("/api")]).ended(1, &["is not registered"]);
+}
+
 #[track_caller]
 fn ask(ca: &Ca, machine: &Machine, path: &str, request: &[u8]) -> Answer {
     let body = json!({ "spiffe_id": id(path), "csr": csr::to_pem(request) });

@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use countersign_identity::{
-    IdPattern, KeyHash, Lineage, MachineId, Serial, SpiffeId, Timestamp, TrustDomain, duration, hex,
+    IdPattern, KeyHash, Lineage, MachineId, Selector, Serial, SpiffeId, Timestamp, TrustDomain, duration, hex,
 };
 
 /// A SPIFFE ID is its one spelling, and lies in its trust domain.
@@ -62,6 +62,7 @@ pub fn values(octets: &[u8]) {
     is_written_as_read::<Lineage>(text);
     is_written_as_read::<MachineId>(text);
     is_written_as_read::<KeyHash>(text);
+    is_written_as_read::<Selector>(text);
     is_read_back::<Serial>(text);
     is_read_back::<Timestamp>(text);
     if let Ok(duration) = duration::parse(text) {

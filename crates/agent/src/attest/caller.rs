@@ -10,9 +10,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
+use super::Selector;
 use super::cgroup::Cgroup;
 use super::program::{self, proc};
-use super::selector::Selector;
 
 /// Which evidence is worth its cost: the digest of a program is taken only if some registration asks for one.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -6,8 +6,7 @@
 mod caller;
 mod cgroup;
 mod program;
-mod selector;
 
 pub(crate) use caller::{Caller, Evidence};
 pub use cgroup::Cgroup;
-pub use selector::{Selector, SelectorError};
+pub use countersign_identity::{Selector, SelectorError};

@@ -1,19 +1,19 @@
-//! One thing that is true of a process, as registrations write it.
+//! Selectors: one thing that is true of a process, as registrations write it.
 
 use std::fmt;
 use std::str::FromStr;
 
-use countersign_identity::hex;
+use crate::hex;
 
 /// One thing a process must be. A registration lists several; a process must be all of them.
 ///
 /// ```
-/// use countersign_agent::attest::Selector;
+/// use countersign_identity::Selector;
 ///
 /// let selector: Selector = "unix:uid:1001".parse()?;
 /// assert_eq!(selector, Selector::Uid(1001));
 /// assert_eq!(selector.to_string(), "unix:uid:1001");
-/// # Ok::<(), countersign_agent::attest::SelectorError>(())
+/// # Ok::<(), countersign_identity::SelectorError>(())
 /// ```
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Selector {
