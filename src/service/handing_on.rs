@@ -8,6 +8,8 @@ use std::{
     time::Instant,
 };
 
+use countersign_store::StoreError;
+
 use super::Ca;
 
 /// Rest after each range, in times of what it took: a book of an older release, with millions of events in it, costs a
@@ -42,7 +44,7 @@ impl Ca {
         }
         let ca = Arc::clone(self);
         tokio::spawn(async move {
-            let failing = ca.hand_on_all().await.err().map(|error| error.to_string());
+            let failing = ca.hand_on_all().await.err().and_then(why);
             if let Some(error) = &failing {
                 tracing::error!(error, "old events stay in the book");
             }
@@ -50,7 +52,7 @@ impl Ca {
         });
     }
 
-    async fn hand_on_all(&self) -> Result<(), countersign_store::StoreError> {
+    async fn hand_on_all(&self) -> Result<(), StoreError> {
         loop {
             let begun = Instant::now();
             if !self.book().hand_on_events().await?.more {
@@ -58,5 +60,13 @@ impl Ca {
             }
             tokio::time::sleep(begun.elapsed() * REST).await;
         }
+    }
+}
+
+/// In words, unless it is about the book as a whole, which tells that itself.
+fn why(error: StoreError) -> Option<String> {
+    match error {
+        StoreError::Busy { .. } | StoreError::ReadOnly { .. } | StoreError::Closed => None,
+        other => Some(other.to_string()),
     }
 }

@@ -72,6 +72,14 @@ fn old_events_leave_the_book_and_every_reader_goes_on() {
 
     ca.run(&["backup", "backup.tar"]).succeeded();
     lose(&mut ca);
+    let whole = fs::read(ca.scratch("backup.tar")).unwrap();
+    let name = whole.windows(FIRST.len()).position(|found| found == FIRST.as_bytes()).unwrap();
+    let mut flipped = whole.clone();
+    flipped[name + 100_000] ^= 1;
+    fs::write(ca.scratch("backup.tar"), flipped).unwrap();
+    let refusal = restore(&ca, &[]);
+    assert!(refusal.code == Some(1) && refusal.err.contains("jsonl.gz is damaged"), "{}", refusal.err);
+    fs::write(ca.scratch("backup.tar"), whole).unwrap();
     restore(&ca, &[]).succeeded();
     ca.start_again();
     all_told(&ca, 1);

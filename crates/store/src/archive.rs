@@ -26,8 +26,8 @@ use bundle::BUNDLE;
 use place::Range;
 use writing::Writing;
 
-/// Rows that leave in one command at most: it holds up others for a millisecond.
-const SHARE: u64 = 256;
+/// Rows that leave in one command at most: it holds up others for some four milliseconds, sixteen times for each range.
+const SHARE: u64 = 1024;
 
 /// What one turn has handed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -229,5 +229,42 @@ fn behind_gap(archive: &Archive, missing: Range) -> Result<Option<u64>, StoreErr
             last: missing.last,
         }),
         oldest => Ok(oldest.map(|range| range.first)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_identity::Timestamp;
+
+    use super::*;
+    use crate::engine::{Engine, MemoryEngine};
+    use crate::observer::Unobserved;
+    use crate::{Event, events};
+
+    #[tokio::test]
+    async fn nothing_leaves_while_a_backup_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Arc::new(MemoryEngine::new());
+        let observer: Arc<dyn Observer> = Arc::new(Unobserved);
+        let book =
+            Committer::start(engine.clone(), 8, observer.clone(), Box::new(|salt| salt.fill(7))).unwrap();
+        let keeper = Keeper::of(Some(Archive::at(dir.path()).with_ranges_of(8, 0)), observer);
+        let append = |tx: &mut Transaction<'_>| {
+            (0..16).try_for_each(|_| events::append(tx, Event::new("test.event", Timestamp::from_unix(0))))
+        };
+        book.command(append).await.unwrap();
+        assert!(book.shadow().begin_backup());
+        assert_eq!(keeper.hand_on(&book).await.unwrap(), HandedOn::default());
+        book.shadow().end_backup();
+        assert_eq!(keeper.hand_on(&book).await.unwrap(), HandedOn { events: 8, more: true });
+
+        // One that begins between the mark and the rows.
+        book.command(|tx| note(tx, mark(tx)?, Range { first: 9, last: 16 })).await.unwrap();
+        assert!(book.shadow().begin_backup());
+        remove(&book).await.unwrap();
+        assert_eq!(engine.scan(b"E", b"F", 99).unwrap().len(), 8);
+        book.shadow().end_backup();
+        remove(&book).await.unwrap();
+        assert_eq!(engine.scan(b"E", b"F", 99).unwrap(), []);
     }
 }

@@ -281,25 +281,25 @@ async fn rows_leave_the_book_and_the_files_are_for_their_owner_and_for_zcat() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path().join("events");
     let engine = Arc::new(MemoryEngine::new());
-    // Two bundles and a bit, so that a reader hops.
-    let archive = Archive::at(&dir).with_ranges_of(600, 10);
+    // Nine bundles and a bit, so that a reader hops, and more rows than leave at once.
+    let archive = Archive::at(&dir).with_ranges_of(2_500, 10);
     let book = Book::on(engine.clone(), crate::options().archived(archive)).unwrap();
-    append(&book, 1300).await;
+    append(&book, 5_300).await;
     let before = all(&book);
-    assert_eq!(hand_on(&book).await, 1200);
-    assert_eq!(rows(&*engine), 100);
+    assert_eq!(hand_on(&book).await, 5_000);
+    assert_eq!(rows(&*engine), 300);
     assert_eq!(all(&book), before);
-    assert_eq!(book.events(590, 20).unwrap(), before[590..610]);
+    assert_eq!(book.events(2_490, 20).unwrap(), before[2_490..2_510]);
     assert_eq!(book.events(300, 1).unwrap(), before[300..301]);
     assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
     for name in names(&dir) {
         assert_eq!(fs::metadata(dir.join(&name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
     }
     let mut text = String::new();
-    let packed = fs::File::open(dir.join("000000000001-000000000600.jsonl.gz")).unwrap();
+    let packed = fs::File::open(dir.join("000000000001-000000002500.jsonl.gz")).unwrap();
     flate2::read::MultiGzDecoder::new(packed).read_to_string(&mut text).unwrap();
     let expected: Vec<_> =
-        before[..600].iter().map(|event| std::str::from_utf8(&event.bytes).unwrap()).collect();
+        before[..2_500].iter().map(|event| std::str::from_utf8(&event.bytes).unwrap()).collect();
     assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     assert!(!text.contains("192.0.2."), "what is personal stands elsewhere");
 }
