@@ -7,7 +7,7 @@ use countersign_store::{
     engine::{FjallEngine, SledEngine},
 };
 
-use super::{StartError, World};
+use super::{StartError, World, failpoint};
 use crate::config::{Config, Engine};
 
 /// Opens or creates the book.
@@ -29,7 +29,8 @@ pub(super) fn open_book(
         entropy: Box::new(move |out| entropy.fill(out)),
         observer,
         // What is only in memory ends with the process; its events need not outlive it.
-        archive: (config.engine != Engine::Memory).then(|| Archive::at(config.state.events())),
+        archive: (config.engine != Engine::Memory)
+            .then(|| failpoint::archive(Archive::at(config.state.events()))),
         queue_depth: config.limits.store_queue,
     };
     Ok(match config.engine {

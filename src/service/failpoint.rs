@@ -1,6 +1,6 @@
 //! The arrows of the corridor, at which a crash test ends the process. In a normal build nothing happens here.
 
-use countersign_store::Stage;
+use countersign_store::{Archive, Stage};
 
 /// A moment between two steps of an issuance, or of handing old events on: wherever the process is lost, nothing
 /// acknowledged is.
@@ -54,5 +54,23 @@ pub(crate) fn pass(arrow: Arrow) {
     if armed.is_some_and(|name| name.trim() == format!("{arrow:?}")) {
         // It does not fail for one's own process, and nothing comes after it.
         let _ = kill_process(getpid(), Signal::KILL);
+    }
+}
+
+/// The archive as it is.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn archive(archive: Archive) -> Archive {
+    archive
+}
+
+/// The archive, or one of so few events in a range, and left in the book, as `COUNTERSIGN_ARCHIVE` says in two numbers: a
+/// crash test has not the time to write sixteen thousand.
+#[cfg(feature = "failpoints")]
+pub(crate) fn archive(archive: Archive) -> Archive {
+    let wanted = std::env::var("COUNTERSIGN_ARCHIVE").ok();
+    let numbers = wanted.as_deref().and_then(|text| text.split_once(' '));
+    match numbers.map(|(range, window)| (range.parse(), window.parse())) {
+        Some((Ok(range), Ok(window))) => archive.with_ranges_of(range, window),
+        _ => archive,
     }
 }

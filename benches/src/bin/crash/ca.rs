@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use countersign_api::{
-    admin::{InviteRequest, InviteResponse, Page, RevokeKind, RevokeRequest},
+    admin::{InviteRequest, InviteResponse, Page, RevokeKind, RevokeRequest, Status},
     paths,
 };
 use countersign_bench::Connection;
@@ -76,6 +76,8 @@ impl Ca {
         serve.args(["serve", "--config"]).arg(self.dir.join("countersign.toml"));
         serve
             .env("COUNTERSIGN_FAILPOINT", self.arrow())
+            // Events leave for files by a few, so that kills meet that, too.
+            .env("COUNTERSIGN_ARCHIVE", "48 32")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -198,6 +200,8 @@ impl Ca {
             issued: self.all(paths::ADMIN_ISSUED).await?,
             events: self.all(paths::ADMIN_EVENTS).await?,
             machines: self.all(paths::ADMIN_MACHINES).await?,
+            archived: serde_json::from_slice::<Status>(&self.get(paths::ADMIN_STATUS).await?)?
+                .events_archived,
         })
     }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Dump {
     pub(crate) issued: Vec<Issued>,
     pub(crate) events: Vec<Map<String, Value>>,
     pub(crate) machines: Vec<Machine>,
+    /// So many of the events are in the archive.
+    pub(crate) archived: u64,
 }
 
 /// Everything that is wrong.
@@ -311,6 +313,7 @@ mod tests {
             ],
             machines: vec![],
             events,
+            archived: 0,
         };
         let receipts = Receipts {
             held: vec![held("a1", "k1"), held("a4", "k4")],

@@ -51,6 +51,7 @@ pub(crate) struct Report {
     events_seen: usize,
     issued: usize,
     events: usize,
+    archived: u64,
     planted: usize,
     slowest_start: Duration,
     took: Duration,
@@ -78,10 +79,11 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "the book, looked into {} times: {} issuances, {} events; nothing lost, nothing twice; {} of {} faults were planted and found",
+            "the book, looked into {} times: {} issuances, {} events ({} of them in the archive); nothing lost, nothing twice; {} of {} faults were planted and found",
             self.looks,
             self.issued,
             self.events,
+            self.archived,
             self.planted,
             PLANTED.len()
         )
@@ -216,6 +218,7 @@ impl Run {
         self.report.events_seen = receipts.seen.len();
         self.report.issued = dump.issued.len();
         self.report.events = dump.events.len();
+        self.report.archived = dump.archived;
         Ok((receipts, dump))
     }
 }
