@@ -13,14 +13,17 @@ use super::{
     CliError, Output,
     certificate::CertificateFacts,
     endpoint::{HostPort, Met},
+    keystore,
     own::Own,
+    trust_file::{self, SnapshotFacts},
     verdict::{self, Finding, Roots},
 };
 
-/// Explain a certificate file, a live TLS endpoint or an invitation: chain, identity, times, what would fail and why.
+/// Explain a certificate file, a trust snapshot, a live TLS endpoint or an invitation: chain, identity, times, what would
+/// fail and why.
 ///
-/// A file may hold certificates (PEM or DER), a SPIFFE bundle, or an invitation; private keys in it are mentioned and
-/// never shown. Exit code 0 says that it could be read, not that all is well.
+/// A file may hold certificates (PEM or DER), a SPIFFE bundle, a trust snapshot as `bundle export` writes it, or an
+/// invitation; private keys in it are mentioned and never shown, and of a PKCS#12 file only how it is protected. Exit code 0 says that it could be read, not that all is well.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
     /// A file, the HOST:PORT of a TLS endpoint, or an invitation, csinv1_….
@@ -83,17 +86,22 @@ fn inspect_file(args: &InspectArgs, file: &Path, now: Timestamp, out: &Output) -
         show_invitation(&invitation, out);
         return Ok(());
     }
+    let roots = || match args.bundle.as_deref() {
+        Some(bundle) => read_roots(bundle),
+        None => beside(file).map_or(Ok(Roots::Own), |bundle| read_roots(&bundle)),
+    };
+    if trust_file::is_one(&content) {
+        let (facts, findings) = trust_file::read(&content, &roots()?, now).map_err(|error| failed(&error))?;
+        show_snapshot(&facts, &findings, now, out);
+        return Ok(());
+    }
     let (chain, asides) = certificates(&content).map_err(|error| failed(&error))?;
     if chain.is_empty() && !asides.is_empty() {
         show(&Report { asides, ..Report::default() }, now, out);
         return Ok(());
     }
     let facts = read_all(&chain)?;
-    let roots = match args.bundle.as_deref() {
-        Some(bundle) => read_roots(bundle)?,
-        None => beside(file).map_or(Ok(Roots::Own), |bundle| read_roots(&bundle))?,
-    };
-    let findings = verdict::judge(&chain, &facts, &roots, now);
+    let findings = verdict::judge(&chain, &facts, &roots()?, now);
     show(&Report { facts, asides, findings, tls: Value::Null }, now, out);
     Ok(())
 }
@@ -177,12 +185,25 @@ fn show(report: &Report, now: Timestamp, out: &Output) {
         let also = if report.facts.is_empty() { "" } else { "also " };
         out.line(format_args!("The file {also}holds {aside}."));
     }
-    if !report.findings.is_empty() {
+    show_verdict(&report.findings, out);
+}
+
+fn show_verdict(findings: &[Finding], out: &Output) {
+    if !findings.is_empty() {
         out.heading("verdict");
     }
-    for finding in &report.findings {
+    for finding in findings {
         if finding.holds { out.success(&finding.text) } else { out.failure(&finding.text) }
     }
+}
+
+fn show_snapshot(facts: &SnapshotFacts, findings: &[Finding], now: Timestamp, out: &Output) {
+    if out.is_json() {
+        out.json(&json!({ "trust_snapshot": facts, "findings": findings }));
+        return;
+    }
+    facts.show(out, now);
+    show_verdict(findings, out);
 }
 
 /// Everything but the secret (invariant 8).
@@ -239,6 +260,7 @@ fn certificates(content: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Vec<Str
     if labels.is_empty() {
         return Ok(match private_key(content) {
             Some(what) => (Vec::new(), vec![what.to_owned()]),
+            None if keystore::is_one(content) => (Vec::new(), vec![keystore::in_words(content)]),
             // DER of a certificate begins with a SEQUENCE.
             None if content.first() == Some(&0x30) => {
                 (vec![CertificateDer::from(content.to_vec())], Vec::new())

@@ -21,6 +21,7 @@ mod invite;
 mod issued;
 mod issuer;
 mod keys;
+mod keystore;
 mod listing;
 mod machines;
 mod output;
@@ -38,6 +39,7 @@ mod revoke;
 mod serve;
 mod stated;
 mod token_keys;
+mod trust_file;
 mod verdict;
 
 pub(crate) use client::Client;

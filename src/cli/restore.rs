@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Args;
-use countersign_api::trust::{IssuersPart, RevokedPart, TrustPayload};
-use countersign_identity::{Clock as _, TrustBundle, TrustDomain, hex};
-use countersign_verifier::{Parts, SnapshotFile, SystemClock, Trusted, provider};
-use serde::de::DeserializeOwned;
+use countersign_api::trust::{IssuersPart, RevokedPart};
+use countersign_identity::{Clock as _, TrustBundle, TrustDomain};
+use countersign_verifier::{SnapshotFile, SystemClock, Trusted, provider};
 
-use super::{CliError, Output, init::PassphraseArgs, serve::block_on};
+use super::{
+    CliError, Output,
+    init::PassphraseArgs,
+    serve::block_on,
+    trust_file::{octets, part, payload_of},
+};
 use crate::{
     service::{BootstrapError, NewerTrust, Restore, RestoreError, RestoredCa},
     signer::Entropy,
@@ -69,21 +73,6 @@ fn judge(trust_domain: &TrustDomain, root: &[u8], file: &[u8]) -> Result<NewerTr
         revoked: revoked.collect::<Result<_, _>>()?,
         policy: String::from_utf8_lossy(octets(file.parts(), &payload.policy.sha256)?).into_owned(),
     })
-}
-
-fn payload_of(jws: &[u8]) -> Option<TrustPayload> {
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let payload = jws.split(|octet| *octet == b'.').nth(1)?;
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
-}
-
-fn part<T: DeserializeOwned>(parts: &Parts, sha256: &str) -> Result<T, String> {
-    serde_json::from_slice(octets(parts, sha256)?).map_err(|error| error.to_string())
-}
-
-fn octets<'a>(parts: &'a Parts, sha256: &str) -> Result<&'a Vec<u8>, String> {
-    let digest = hex::decode(sha256).ok().and_then(|digest| <[u8; 32]>::try_from(digest).ok());
-    digest.and_then(|digest| parts.get(&digest)).ok_or_else(|| format!("it lacks the part {sha256}"))
 }
 
 fn show(args: &RestoreArgs, restored: &RestoredCa, out: &Output) {

@@ -1,9 +1,11 @@
 //! Commands that need no CA, and what is said when there is none.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use countersign::service::pem;
-use countersign_testkit::Authority;
+use countersign_identity::Timestamp;
+use countersign_testkit::{Authority, SnapshotForge};
+use serde_json::{Value, json};
 
 use crate::place::Place;
 
@@ -129,6 +131,51 @@ fn inspect_tells_which_rule_a_certificate_breaks() {
     let late =
         place.run(&["inspect", "good.pem", "--bundle", "roots.pem", "--at", "2099-01-01T00:00:00Z"]).done();
     assert!(late.contains("✗ a verifier refuses it") && late.contains("expired"), "{late}");
+}
+
+#[test]
+fn inspect_tells_what_a_trust_snapshot_says_and_what_a_verifier_refuses_it_for() {
+    let place = Place::empty();
+    let root = Authority::root("prod.example");
+    let signer = root.trust_signer(3);
+    let forge = || SnapshotForge::new(&root, &signer).epoch(3).sequence(7);
+    let write = |name: &str, content: &[u8]| fs::write(place.path(name), content).unwrap();
+    let certificate = |authority: &Authority| pem::encode("CERTIFICATE", authority.certificate());
+    write("trust.json", &forge().forge().file());
+    write("roots.pem", certificate(&root).as_bytes());
+    write("others.pem", certificate(&root.impostor()).as_bytes());
+    let noon = countersign_testkit::noon();
+    let inspect = |file, roots: &str, at: Timestamp| {
+        place.run(&["inspect", file, "--bundle", roots, "--at", &at.to_string()]).done()
+    };
+    let shown = inspect("trust.json", "roots.pem", noon);
+    for told in [
+        "trust domain",
+        "3, 7",
+        "/countersign/trust",
+        "✓ its signer is certified and its signature verifies under the roots in roots.pem",
+        "✓ every part is there",
+        "✓ it is fresh until",
+    ] {
+        assert!(shown.contains(told), "{told}: {shown}");
+    }
+    let shown = place.run(&["inspect", "trust.json", "--at", &noon.to_string()]).done();
+    assert!(shown.contains("under the roots that it brings itself"), "{shown}");
+    let shown = inspect("trust.json", "others.pem", noon);
+    assert!(shown.contains("✗ a verifier refuses it under the roots in others.pem: "), "{shown}");
+    let day = Duration::from_secs(24 * 60 * 60);
+    let shown = inspect("trust.json", "roots.pem", noon + day / 2);
+    assert!(shown.contains("✗ it has been stale for"), "{shown}");
+    let shown = inspect("trust.json", "roots.pem", noon + 2 * day);
+    assert!(shown.contains("✗ it was issued at") && shown.contains("let nobody in with it since"), "{shown}");
+    // A part that is not the one that was signed.
+    let mut bent: Value = serde_json::from_slice(&forge().forge().file()).unwrap();
+    bent["parts"].as_object_mut().unwrap().values_mut().for_each(|part| *part = json!("e30="));
+    write("bent.json", bent.to_string().as_bytes());
+    let shown = inspect("bent.json", "roots.pem", noon);
+    assert!(shown.contains("✗ a verifier takes nothing of it: a part of the trust snapshot"), "{shown}");
+    let all = place.json(&["inspect", "trust.json", "--bundle", "roots.pem", "--at", &noon.to_string()]);
+    assert_eq!((&all["trust_snapshot"]["epoch"], &all["trust_snapshot"]["sequence"]), (&json!(3), &json!(7)));
 }
 
 #[test]
