@@ -76,7 +76,7 @@ impl Counts {
             counts.tokens += revoked.token_ids.len();
         }
         let keys = part::<Value>(parts, &says.token_keys.sha256).unwrap_or_default();
-        counts.token_keys = keys["keys"].as_array().map_or(0, Vec::len);
+        counts.token_keys = keys.get("keys").and_then(Value::as_array).map_or(0, Vec::len);
         counts
     }
 

@@ -87,11 +87,11 @@ fn agent(it: &Installation) -> Result<String, AgentError> {
     #[cfg(not(feature = "workload-api"))]
     let socket: Option<PathBuf> = None;
     #[cfg(feature = "workload-api")]
-    let credential =
-        socket.as_ref().map(|_| format!("LoadCredentialEncrypted={}\n", crate::unlock::CREDENTIAL));
+    let credential = socket
+        .as_ref()
+        .map_or_else(String::new, |_| format!("LoadCredentialEncrypted={}\n", crate::unlock::CREDENTIAL));
     #[cfg(not(feature = "workload-api"))]
-    let credential: Option<String> = None;
-    let credential = credential.unwrap_or_default();
+    let credential = String::new();
     let (capabilities, sight) = match socket.as_deref().and_then(Path::parent) {
         Some(parent) => (format!("{chown}CAP_SYS_PTRACE"), seeing(parent)?),
         None => (chown.trim().to_owned(), "PrivateUsers=yes\nProtectProc=invisible\nProcSubset=pid\n".into()),
