@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -176,20 +177,24 @@ impl Work {
         }
         tasks.push(tokio::spawn(self.clone().policies(policies)));
         tasks.push(tokio::spawn(self.clone().registrations(4)));
-        let archiving = tokio::spawn(self.clone().archive());
+        let over = Arc::new(AtomicBool::new(false));
+        let archiving = tokio::spawn(self.clone().archive(over.clone()));
         for task in tasks {
             task.await.unwrap();
         }
-        archiving.abort();
-        let _ = archiving.await;
+        over.store(true, Ordering::SeqCst);
+        archiving.await.unwrap();
     }
 
-    /// Old events leave while the others go on.
-    async fn archive(self) {
+    /// Old events leave while the others go on, and after that until all have.
+    async fn archive(self, over: Arc<AtomicBool>) {
         loop {
+            let last_turn = over.load(Ordering::SeqCst);
             if self.book.hand_on_events().await.unwrap().events > 0 {
                 let last = self.book.counts().unwrap().archived;
                 self.ack("archived", format!("{last}:{}", told(&self.book, last).unwrap()));
+            } else if last_turn {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
