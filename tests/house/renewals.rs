@@ -266,6 +266,9 @@ fn a_restored_old_copy_of_a_machine_is_refused_suspended_and_written_down() {
     let events = ca.events("lineage.clone");
     assert_eq!(events.len(), 1);
     assert_eq!(events[0]["machine"], machine["machine"]);
+    for holder in ["source", "last_source"] {
+        assert_eq!(events[0][holder], "127.0.0.1", "{}", events[0]);
+    }
     // The other holder is stopped as well, until an operator has looked.
     ca.agent(&["renew", "--dir", "original"]).failed(1, &["machine_suspended"]);
     ca.run(&["machines", "resume", machine["machine"].as_str().unwrap()]).succeeded();

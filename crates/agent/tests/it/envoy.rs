@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::load::Load;
 use crate::peers::{of_venv, source};
 use crate::socket::{API, Machine, uid};
 
@@ -131,10 +132,17 @@ async fn is_served_through_rotations(api_type: &str, name: &str, roots: &str) {
         }
     }
     assert_eq!(served.len(), 1, "Envoy never served");
+    let load = Load::begin({
+        let client = Arc::clone(&client);
+        move || {
+            let client = Arc::clone(&client);
+            async move { ask(&client, port).await.map_err(|error| error.to_string()) }
+        }
+    });
     for rotation in 0..3 {
         machine.orders.send(Order::RenewNow).await.unwrap();
         let mut tries = 0;
-        // Under load, each request on its own connection: none may fail.
+        // Each request on its own connection: none may fail.
         loop {
             let certificate = ask(&client, port).await.unwrap();
             if !served.contains(&certificate) {
@@ -153,6 +161,7 @@ async fn is_served_through_rotations(api_type: &str, name: &str, roots: &str) {
         machine.orders.send(Order::RenewNow).await.unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
         if !served.contains(&ask(&client, port).await.unwrap()) {
+            load.has_failed_none().await;
             return;
         }
     }

@@ -16,6 +16,7 @@ mod installing;
 mod keeping;
 mod keystore;
 mod limits;
+mod load;
 mod outage;
 mod peers;
 mod program;

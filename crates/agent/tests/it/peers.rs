@@ -9,7 +9,7 @@ use std::time::Duration;
 use countersign_agent::run::Order;
 use countersign_verifier::{PeerRule, ServerBuilder, TrustStore, WorkloadApi};
 use rustls_pki_types::ServerName;
-use spiffe::{JwtSource, TrustDomain, X509Source};
+use spiffe::{JwtSource, TrustDomain, WorkloadApiClient, X509Source};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -141,11 +141,15 @@ async fn our_verifier_takes_trust_and_identity_from_the_socket_and_follows_their
 async fn a_workload_in_rust_gets_and_checks_tokens() {
     let machine = Machine::start(&own()).await;
     let endpoint = format!("unix://{}", machine.socket().display());
-    let source = JwtSource::builder().endpoint(endpoint).build().await.unwrap();
+    let source = JwtSource::builder().endpoint(endpoint.clone()).build().await.unwrap();
     let token = source.fetch_jwt_svid(["ledger"]).await.unwrap();
     assert_eq!(token.spiffe_id().to_string(), PAYMENTS);
     let bundle = source.try_bundle_for_trust_domain(&TrustDomain::new("prod.example").unwrap()).unwrap();
     assert!(bundle.find_jwt_authority(token.key_id()).is_some());
+    let client = WorkloadApiClient::connect_to(&endpoint).await.unwrap();
+    let good = client.validate_jwt_token("ledger", token.token()).await.unwrap();
+    assert_eq!(good.spiffe_id().to_string(), PAYMENTS);
+    client.validate_jwt_token("other", token.token()).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]

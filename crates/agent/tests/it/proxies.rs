@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use crate::ca::{Ca, PAYMENTS, TD};
+use crate::load::Load;
 
 struct Proxy(Child);
 
@@ -115,13 +116,21 @@ async fn is_served_through_rotations(start: fn(&Path, u16) -> Proxy, signal: &st
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(served.len(), 1, "the proxy never served");
+    let connector = Arc::new(connector);
+    let load = Load::begin({
+        let connector = Arc::clone(&connector);
+        move || {
+            let connector = Arc::clone(&connector);
+            async move { ask(&connector, port).await }
+        }
+    });
     let text = format!(
         "dir = \".\"\nserved_at = \"127.0.0.1:{port}\"\nreload_signal = {{ pid_file = {:?}, signal = {signal:?} }}\n",
         dir.join("proxy.pid")
     );
     let config = Config::parse(&text, &dir.join("agent.toml")).unwrap();
     let (orders, receiver) = mpsc::channel(1);
-    tokio::spawn(async move { Agent::new(config, Arc::new(SystemClock)).run(receiver).await });
+    let agent = tokio::spawn(async move { Agent::new(config, Arc::new(SystemClock)).run(receiver).await });
     for rotation in 0..3 {
         orders.send(Order::RenewNow).await.unwrap();
         let begun = std::time::Instant::now();
@@ -143,6 +152,10 @@ async fn is_served_through_rotations(start: fn(&Path, u16) -> Proxy, signal: &st
     };
     for _ in 0..250 {
         if told() {
+            agent.abort();
+            agent.await.unwrap_err();
+            assert!(served.contains(&ask(&connector, port).await.unwrap()), "it needs no agent to serve");
+            load.has_failed_none().await;
             return;
         }
         tokio::time::sleep(Duration::from_millis(40)).await;

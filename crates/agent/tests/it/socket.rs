@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
-use crate::ca::{Answer, Asked, Ca, PAYMENTS, ok, problem};
+use crate::ca::{Answer, Asked, CA_ID, Ca, PAYMENTS, ok, problem};
 use crate::grpc::{Client, JwtBundles, JwtRequest, ValidateRequest, X509Response};
 use crate::keeping::eventually;
 
@@ -58,7 +58,7 @@ impl Machine {
         lines: &str,
         behaviour: impl Fn(&Ca, &Asked) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
-        let ca = Ca::start(Arc::clone(&clock)).await;
+        let ca = Ca::start_for(Arc::clone(&clock), CA_ID, Duration::from_secs(86_400)).await;
         let scratch = tempfile::tempdir().unwrap();
         let options = EnrollOptions::new(ca.invitation(1), scratch.path().join("identity"));
         enroll(&options.clock(Arc::clone(&clock))).await.unwrap();
@@ -346,6 +346,31 @@ async fn past_half_its_life_the_next_token_is_fetched_behind_the_callers_back() 
     assert_ne!(second, first);
     assert_eq!(token().await, second);
     assert_eq!(fetched(), 3);
+}
+
+#[tokio::test]
+async fn what_was_used_a_while_ago_is_kept_warm_and_what_nobody_uses_is_left_to_expire() {
+    let clock = noon_clock();
+    let machine = Machine::start_by(clock.clone(), "").await;
+    machine.ca.register(&[(API, &[&uid()])]);
+    let asked = |path: &str| machine.ca.asked().iter().filter(|asked| asked.path == path).count();
+    let mut stream = machine.client().await.x509_svids().await.unwrap();
+    stream.message().await.unwrap().unwrap();
+    drop(stream);
+    // The agent notices it by itself.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    clock.advance(Duration::from_secs(1800));
+    machine.orders.send(Order::RenewNow).await.unwrap();
+    eventually("kept warm", || asked("/v1/workload") == 2).await;
+    let dir = Dir::at(machine.scratch.path().join("identity"));
+    let half_an_hour_on = clock.now() - Duration::from_secs(60);
+    let is_renewed = || dir.identity().unwrap().unwrap().validity().not_before() == half_an_hour_on;
+    eventually("the machine's own is renewed", is_renewed).await;
+    clock.advance(Duration::from_secs(3500));
+    machine.orders.send(Order::RenewNow).await.unwrap();
+    eventually("the machine's own goes on", || asked("/v1/renew") == 2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(asked("/v1/workload"), 2, "longer unused than it lives");
 }
 
 #[tokio::test]
