@@ -9,7 +9,7 @@ use axum::{
 };
 use countersign_api::{
     CertificateResponse, DeployedRequest, JwtSvidRequest, JwtSvidResponse, RenewalWindow,
-    WorkloadRegistration, WorkloadRegistrations, WorkloadRequest,
+    WorkloadRegistration, WorkloadRegistrations, WorkloadRequest, WorkloadWindow,
 };
 use countersign_identity::{Serial, SpiffeId};
 use countersign_issuance::{Registration, Source};
@@ -22,7 +22,7 @@ use super::{
     machine::{answer, request_der},
     problem::Failure,
 };
-use crate::service::{Ca, Refused, WorkloadWish};
+use crate::service::{Ca, Refused, Window, WorkloadWish};
 
 /// How long a machine that knows the newest list is held: below the minute after which proxies lose patience.
 const PATIENCE: Duration = Duration::from_secs(55);
@@ -35,10 +35,18 @@ pub(super) async fn renewal(
     Extension(caller): Extension<LivePeer>,
 ) -> Result<Json<RenewalWindow>, Failure> {
     let window = ca.renewal_window(caller.serial)?;
+    let of_workload = |(id, window): (SpiffeId, Window)| WorkloadWindow {
+        spiffe_id: id.to_string(),
+        renew_after: window.after.to_string(),
+        renew_before: window.before.to_string(),
+        reason: window.reason.unwrap_or_default(),
+    };
+    let workloads = ca.hurried_workloads(caller.serial)?.into_iter().map(of_workload).collect();
     Ok(Json(RenewalWindow {
         renew_after: window.after.to_string(),
         renew_before: window.before.to_string(),
         reason: window.reason,
+        workloads,
         ask_again: window.ask_again.as_secs(),
         server_time: ca.now().to_string(),
     }))

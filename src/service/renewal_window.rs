@@ -3,7 +3,7 @@
 
 use std::{sync::PoisonError, time::Duration};
 
-use countersign_identity::{MachineId, Serial, Timestamp};
+use countersign_identity::{MachineId, Serial, SpiffeId, Timestamp};
 use countersign_store::{Hurry, Standing};
 
 use super::{Ca, Refused};
@@ -45,6 +45,25 @@ impl Ca {
                 )
             }
         })
+    }
+
+    /// The workloads of the machine with this certificate that an operator is in a hurry about, with their windows: they
+    /// renew through their machine, and hear of it through it.
+    ///
+    /// # Errors
+    /// When the book cannot be read.
+    pub fn hurried_workloads(&self, parent: Serial) -> Result<Vec<(SpiffeId, Window)>, Refused> {
+        let machine = self.book().standing(parent)?.and_then(|standing| standing.machine);
+        let Some(machine) = machine else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for child in self.book().children(&machine.spiffe_id)?.1 {
+            let workload = self.book().workload(machine.id, &child.id)?;
+            let Some(workload) = workload.filter(|workload| workload.hurry.is_some()) else { continue };
+            let newest = workload.pending.unwrap_or(workload.confirmed).serial;
+            let window = self.renewal_window(newest).ok().filter(|window| window.reason.is_some());
+            found.extend(window.map(|window| (workload.spiffe_id, window)));
+        }
+        Ok(found)
     }
 }
 

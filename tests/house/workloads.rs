@@ -92,6 +92,32 @@ fn workloads_fall_with_their_machine() {
 }
 
 #[test]
+fn a_machine_hears_of_a_hurry_about_one_of_its_workloads_until_that_has_renewed() {
+    let ca = Ca::start();
+    let host = Machine::enrolled(&ca, "/host");
+    for path in ["/host/api", "/host/mail"] {
+        register(&ca, path, "/host");
+        fetched(&ca, &host, path);
+    }
+    let told = || -> countersign_api::RenewalWindow {
+        wire::get(ca.listen(), Some(&host.papers), "/v1/renewal").json()
+    };
+    assert!(told().workloads.is_empty());
+    ca.run(&["machines", "renew", &id("/host/api"), "--reason", "a leaked key", "--within", "1s"])
+        .succeeded();
+    let hurried = told();
+    assert_eq!(hurried.reason, None, "the machine itself is not meant");
+    assert_eq!(hurried.workloads.len(), 1);
+    let (window, usual) = (&hurried.workloads[0], &hurried.renew_before);
+    assert_eq!((&window.spiffe_id, window.reason.as_str()), (&id("/host/api"), "a leaked key"));
+    assert!(window.renew_before < *usual, "{window:?}");
+    // Certificates are recorded to the second.
+    std::thread::sleep(Duration::from_millis(1_100));
+    fetched(&ca, &host, "/host/api");
+    assert!(told().workloads.is_empty(), "what was issued since is not meant");
+}
+
+#[test]
 fn a_machine_is_told_at_once_of_what_is_registered_under_it() {
     let ca = Ca::start();
     let host = Machine::enrolled(&ca, "/host");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_api::{RenewalWindow, paths};
+use countersign_api::{RenewalWindow, WorkloadWindow, paths};
 use countersign_identity::{Clock, Timestamp, ValidityState, duration};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -45,6 +45,7 @@ pub enum Order {
 enum Done {
     Waited,
     Asked(Event),
+    Told { event: Event, workloads: Vec<WorkloadWindow> },
     Renewed(Box<Identity>),
     Failed(AgentError),
 }
@@ -159,6 +160,10 @@ impl Agent {
             event = match end {
                 Done::Waited => self.look(&mut identity),
                 Done::Asked(event) => event,
+                Done::Told { event, workloads } => {
+                    serving.hurry(&workloads);
+                    event
+                }
                 Done::Renewed(next) => {
                     identity = *next;
                     Event::Renewed(Lease::from(&identity))
@@ -186,7 +191,7 @@ impl Agent {
         match action {
             Action::Renew => Done::of(renew(&self.dir, &options()).await),
             Action::Recover => Done::of(recover(&self.dir, &options()).await),
-            Action::AskWindow => Done::Asked(self.ask_window(identity).await),
+            Action::AskWindow => self.ask_window(identity).await,
             Action::Wait(pause) => {
                 tokio::select! {
                     () = sleep(pause) => {}
@@ -214,24 +219,25 @@ impl Agent {
     }
 
     /// The window as the CA sees it now: it may have been pulled forward.
-    async fn ask_window(&self, identity: &Identity) -> Event {
+    async fn ask_window(&self, identity: &Identity) -> Done {
         let told = match self.as_machine().get::<RenewalWindow>(paths::RENEWAL, Duration::ZERO).await {
             Ok(answer) => answer.body,
             Err(error) => {
                 tracing::debug!("the CA did not tell its renewal window: {error}");
-                return Event::WindowUnknown;
+                return Done::Asked(Event::WindowUnknown);
             }
         };
         let (Ok(after), Ok(before)) = (told.renew_after.parse(), told.renew_before.parse()) else {
             tracing::warn!(?told, "the CA's renewal window is not understood");
-            return Event::WindowUnknown;
+            return Done::Asked(Event::WindowUnknown);
         };
         let window = Window { after, before };
         if let Some(reason) = told.reason.filter(|_| window != identity.window()) {
             let reason = plain(&reason, 200);
             tracing::info!(%after, %before, reason, "the CA moved the renewal window");
         }
-        Event::Window { window, ask_again: Duration::from_secs(told.ask_again) }
+        let event = Event::Window { window, ask_again: Duration::from_secs(told.ask_again) };
+        Done::Told { event, workloads: told.workloads }
     }
 
     /// Writes the metrics, where they are wanted.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use countersign_api::WorkloadWindow;
 use tokio::task::JoinSet;
 
 use crate::as_machine::AsMachine;
@@ -52,6 +53,16 @@ impl Serving {
         if let Some(custody) = &self.custody {
             custody.renew_now();
         }
+    }
+
+    /// The CA wants these workloads renewed by a certain time.
+    pub(crate) fn hurry(&self, workloads: &[WorkloadWindow]) {
+        #[cfg(feature = "workload-api")]
+        if let Some(custody) = &self.custody {
+            custody.hurry(workloads);
+        }
+        #[cfg(not(feature = "workload-api"))]
+        let _ = workloads;
     }
 
     /// The machine's identity is this one now.

@@ -40,7 +40,7 @@ pub use enrollment::{CertificateResponse, EnrollRequest, RenewRequest};
 pub use invitation::{Invitation, InvitationError};
 pub use pem::pem_block;
 pub use problem::{Problem, ProblemCode};
-pub use renewal::{DeployedRequest, RecoverRequest, RenewalWindow};
+pub use renewal::{DeployedRequest, RecoverRequest, RenewalWindow, WorkloadWindow};
 pub use workload::{
     Audience, JwtSvidRequest, JwtSvidResponse, WorkloadRegistration, WorkloadRegistrations, WorkloadRequest,
 };

@@ -13,10 +13,26 @@ pub struct RenewalWindow {
     /// Why an operator pulled it forward, in words; absent if none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Workloads of this machine whose windows an operator pulled forward and that have not renewed since; absent if none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<WorkloadWindow>,
     /// Seconds after which to ask again.
     pub ask_again: u64,
     /// The CA's clock as it answered, RFC 3339.
     pub server_time: String,
+}
+
+/// The window of one workload, in the answer to its machine.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WorkloadWindow {
+    /// Whose.
+    pub spiffe_id: String,
+    /// Renew no earlier than this, RFC 3339.
+    pub renew_after: String,
+    /// Renew no later than this, RFC 3339.
+    pub renew_before: String,
+    /// Why an operator pulled it forward, in words.
+    pub reason: String,
 }
 
 /// `POST /v1/recover`, over the expired certificate: the next one, with the same answer as a renewal.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_api::{CertificateResponse, ProblemCode, WorkloadRequest, paths};
-use countersign_identity::SpiffeId;
+use countersign_identity::{Serial, SpiffeId};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
@@ -35,7 +35,7 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
     let mut orders = custody.orders.subscribe();
     let mut event =
         shelf::found(&custody, &id).map_or(Event::RenewNow, |found| Event::Loaded(Lease::from(&found)));
-    let mut returns = custody.returns.subscribe();
+    let (mut returns, mut hurries) = (custody.returns.subscribe(), custody.hurries.subscribe());
     // Whether the CA was away at the last attempt, and did not say for how long.
     let (mut is_away, mut is_called) = (false, false);
     loop {
@@ -44,6 +44,7 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
             Action::Wait(pause) => tokio::select! {
                 () = tokio::time::sleep(pause) => Event::Tick,
                 _ = orders.changed() => Event::RenewNow,
+                _ = hurries.changed() => custody.hurries.of(&id, serial(&custody, &id)),
                 _ = returns.changed(), if is_away => {
                     tokio::time::sleep(BREATH).await;
                     is_called = true;
@@ -79,6 +80,11 @@ pub(super) async fn keep(custody: Arc<Custody>, id: SpiffeId) {
             }
         };
     }
+}
+
+/// The certificate that is held.
+fn serial(custody: &Custody, id: &SpiffeId) -> Option<Serial> {
+    custody.view.borrow().svids.get(id).map(|svid| svid.serial())
 }
 
 /// Waits until it is this one's turn at the CA. Those who were called together first see who else was.

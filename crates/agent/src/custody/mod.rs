@@ -5,6 +5,7 @@
 
 mod authorities;
 mod entitlement;
+mod hurries;
 mod keeper;
 mod registrations;
 mod shares;
@@ -38,6 +39,7 @@ pub(crate) use uses::InUse;
 pub(crate) use view::{Trouble, View};
 
 use entitlement::Entitlement;
+use hurries::Hurries;
 use tokens::Tokens;
 use turns::Turns;
 use uses::Uses;
@@ -58,6 +60,8 @@ pub(crate) struct Custody {
     turns: Turns,
     /// Counts the orders to renew everything.
     orders: watch::Sender<u64>,
+    /// What the CA wants renewed sooner.
+    hurries: Hurries,
     /// Counts how often somebody found the CA back after it had been away.
     returns: watch::Sender<u64>,
 }
@@ -82,6 +86,7 @@ impl Custody {
             tokens: Tokens::default(),
             turns: Turns::default(),
             orders: watch::Sender::new(0),
+            hurries: Hurries::default(),
             returns: watch::Sender::new(0),
         };
         custody.machine_is(&identity)?;

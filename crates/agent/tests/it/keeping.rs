@@ -122,6 +122,7 @@ async fn a_window_that_the_ca_pulls_to_now_is_followed() {
     // The window that came with the certificate begins at twenty past.
     let now = noon_clock().now() + Duration::from_secs(60);
     *ca.window.lock().unwrap() = Some(RenewalWindow {
+        workloads: Vec::new(),
         renew_after: now.to_string(),
         renew_before: now.to_string(),
         reason: Some("the issuer is rotated".into()),
@@ -145,7 +146,7 @@ async fn a_window_that_the_ca_pulls_to_now_is_followed() {
 
 /// Lets time pass on the machine's clock, a few seconds at a time, until something holds; whoever sleeps wakes up to
 /// see it.
-async fn passing(clock: &countersign_identity::ManualClock, what: &str, holds: impl Fn() -> bool) {
+pub(crate) async fn passing(clock: &countersign_identity::ManualClock, what: &str, holds: impl Fn() -> bool) {
     for _ in 0..40 {
         // What is under way has its time.
         for _ in 0..25 {

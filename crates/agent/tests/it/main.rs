@@ -12,6 +12,7 @@ mod forgotten;
 mod generated;
 mod grpc;
 mod herd;
+mod hurries;
 mod installing;
 mod keeping;
 mod keystore;

@@ -41,7 +41,7 @@ impl Machine {
     }
 
     /// The same by another clock.
-    async fn start_by(clock: Arc<dyn Clock>, lines: &str) -> Self {
+    pub(crate) async fn start_by(clock: Arc<dyn Clock>, lines: &str) -> Self {
         Self::begin(clock, lines, |_, _| None).await
     }
 
