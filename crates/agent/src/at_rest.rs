@@ -9,6 +9,8 @@ use crate::error::AgentError;
 #[cfg(feature = "workload-api")]
 use crate::seal::Seal;
 
+/// The credential that may hold the secret for sealed keys (systemd.exec(5), Credentials).
+pub(crate) const CREDENTIAL: &str = "countersign-agent.unlock";
 /// How the file of a sealed key begins.
 const SEALED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 

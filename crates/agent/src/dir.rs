@@ -153,7 +153,8 @@ fn read(home: PathBuf) -> Result<Identity, AgentError> {
 #[derive(Debug)]
 pub(crate) struct Held<'a> {
     dir: &'a Dir,
-    at_rest: AtRest,
+    /// How keys lie here.
+    pub(crate) at_rest: AtRest,
     _lock: File,
 }
 
@@ -162,12 +163,6 @@ impl Held<'_> {
     #[cfg(feature = "workload-api")]
     pub(crate) fn keeping(self, at_rest: AtRest) -> Self {
         Self { at_rest, ..self }
-    }
-
-    /// How keys lie here.
-    #[cfg(feature = "workload-api")]
-    pub(crate) const fn at_rest(&self) -> &AtRest {
-        &self.at_rest
     }
 
     /// Where it is.
@@ -237,11 +232,7 @@ impl Held<'_> {
         purpose: &Purpose,
         stages: &dyn Stages,
     ) -> Result<Identity, AgentError> {
-        let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
-        let home = generation::write(&self.generations(), &name, publication, &self.at_rest)?;
-        stages.reached(Stage::GenerationWritten)?;
-        self.point(Path::new(&name))?;
-        stages.reached(Stage::CurrentSwapped)?;
+        let home = self.put(publication, stages)?;
         // The identity is out: what cannot be cleared away now is cleared away the next time.
         if let Err(error) = self.tidy().and_then(|()| self.forget_settled(purpose)) {
             tracing::warn!(%error, "old generations or keys could not be removed");
@@ -249,12 +240,18 @@ impl Held<'_> {
         Ok(Identity { home, ..publication.identity.clone() })
     }
 
-    /// Puts what is published already in its own place, its key as keys lie here.
-    #[cfg(feature = "workload-api")]
-    pub(crate) fn put(&self, publication: &Publication<'_>) -> Result<(), AgentError> {
+    /// Writes a generation, its key as keys lie here, and makes it the one that readers see.
+    pub(crate) fn put(
+        &self,
+        publication: &Publication<'_>,
+        stages: &dyn Stages,
+    ) -> Result<PathBuf, AgentError> {
         let name = format!("{}-{}", self.next_number()?, publication.identity.serial());
-        generation::write(&self.generations(), &name, publication, &self.at_rest)?;
-        self.point(Path::new(&name))
+        let home = generation::write(&self.generations(), &name, publication, &self.at_rest)?;
+        stages.reached(Stage::GenerationWritten)?;
+        self.point(Path::new(&name))?;
+        stages.reached(Stage::CurrentSwapped)?;
+        Ok(home)
     }
 
     /// Writes down how an attempt ended. Never stands in the way of the attempt itself.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::at_rest::CREDENTIAL;
 use crate::config::Config;
 use crate::durable;
 use crate::error::AgentError;
@@ -86,12 +87,8 @@ fn agent(it: &Installation) -> Result<String, AgentError> {
     let socket = it.config.workload_api.as_ref().map(|settings| settings.socket.clone());
     #[cfg(not(feature = "workload-api"))]
     let socket: Option<PathBuf> = None;
-    #[cfg(feature = "workload-api")]
-    let credential = socket
-        .as_ref()
-        .map_or_else(String::new, |_| format!("LoadCredentialEncrypted={}\n", crate::unlock::CREDENTIAL));
-    #[cfg(not(feature = "workload-api"))]
-    let credential = String::new();
+    let credential =
+        socket.as_ref().map_or_else(String::new, |_| format!("LoadCredentialEncrypted={CREDENTIAL}\n"));
     let (capabilities, sight) = match socket.as_deref().and_then(Path::parent) {
         Some(parent) => (format!("{chown}CAP_SYS_PTRACE"), seeing(parent)?),
         None => (chown.trim().to_owned(), "PrivateUsers=yes\nProtectProc=invisible\nProcSubset=pid\n".into()),

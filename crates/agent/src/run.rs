@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_api::{RenewalWindow, WorkloadWindow, paths};
+use countersign_api::{RenewalWindow, paths};
 use countersign_identity::{Clock, Timestamp, ValidityState, duration};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -45,7 +45,6 @@ pub enum Order {
 enum Done {
     Waited,
     Asked(Event),
-    Told { event: Event, workloads: Vec<WorkloadWindow> },
     Renewed(Box<Identity>),
     Failed(AgentError),
 }
@@ -155,15 +154,11 @@ impl Agent {
                         return Ok(());
                     }
                 },
-                end = self.work(action, &identity, &mut reload_after) => end,
+                end = self.work(action, &identity, &serving, &mut reload_after) => end,
             };
             event = match end {
                 Done::Waited => self.look(&mut identity),
                 Done::Asked(event) => event,
-                Done::Told { event, workloads } => {
-                    serving.hurry(&workloads);
-                    event
-                }
                 Done::Renewed(next) => {
                     identity = *next;
                     Event::Renewed(Lease::from(&identity))
@@ -179,7 +174,13 @@ impl Agent {
     }
 
     /// Does what the schedule said.
-    async fn work(&self, action: Action, identity: &Identity, reload_after: &mut Timestamp) -> Done {
+    async fn work(
+        &self,
+        action: Action,
+        identity: &Identity,
+        serving: &Serving,
+        reload_after: &mut Timestamp,
+    ) -> Done {
         self.reload_if_due(identity, reload_after).await;
         let options = || {
             RenewOptions::default()
@@ -191,7 +192,7 @@ impl Agent {
         match action {
             Action::Renew => Done::of(renew(&self.dir, &options()).await),
             Action::Recover => Done::of(recover(&self.dir, &options()).await),
-            Action::AskWindow => self.ask_window(identity).await,
+            Action::AskWindow => Done::Asked(self.ask_window(identity, serving).await),
             Action::Wait(pause) => {
                 tokio::select! {
                     () = sleep(pause) => {}
@@ -219,25 +220,25 @@ impl Agent {
     }
 
     /// The window as the CA sees it now: it may have been pulled forward.
-    async fn ask_window(&self, identity: &Identity) -> Done {
+    async fn ask_window(&self, identity: &Identity, serving: &Serving) -> Event {
         let told = match self.as_machine().get::<RenewalWindow>(paths::RENEWAL, Duration::ZERO).await {
             Ok(answer) => answer.body,
             Err(error) => {
                 tracing::debug!("the CA did not tell its renewal window: {error}");
-                return Done::Asked(Event::WindowUnknown);
+                return Event::WindowUnknown;
             }
         };
         let (Ok(after), Ok(before)) = (told.renew_after.parse(), told.renew_before.parse()) else {
             tracing::warn!(?told, "the CA's renewal window is not understood");
-            return Done::Asked(Event::WindowUnknown);
+            return Event::WindowUnknown;
         };
         let window = Window { after, before };
         if let Some(reason) = told.reason.filter(|_| window != identity.window()) {
             let reason = plain(&reason, 200);
             tracing::info!(%after, %before, reason, "the CA moved the renewal window");
         }
-        let event = Event::Window { window, ask_again: Duration::from_secs(told.ask_again) };
-        Done::Told { event, workloads: told.workloads }
+        serving.hurry(&told.workloads);
+        Event::Window { window, ask_again: Duration::from_secs(told.ask_again) }
     }
 
     /// Writes the metrics, where they are wanted.

@@ -11,6 +11,7 @@ use crate::generation::{self, Publication};
 use crate::identity::Identity;
 use crate::outputs::Outputs;
 use crate::pending::Purpose;
+use crate::stages::Uninterrupted;
 
 /// Leaves no key in the clear in the directory of a workload. Whatever stops it, the next start goes on.
 pub(crate) fn seal(dir: &Dir, at_rest: &AtRest) -> Result<(), AgentError> {
@@ -36,13 +37,13 @@ fn again(held: &Held<'_>, current: Identity) -> Result<(), AgentError> {
         certificates_from_pem(&file(name)?)
             .map_err(|error| AgentError::failed(format!("{}: {error}", current.home().join(name).display())))
     };
-    let key = held.at_rest().open(&file(generation::KEY)?).ok_or_else(|| {
+    let key = held.at_rest.open(&file(generation::KEY)?).ok_or_else(|| {
         AgentError::failed(format!("{} is no key", current.home().join(generation::KEY).display()))
     })?;
     let (chain, roots) = (certificates(generation::SVID)?, certificates(generation::BUNDLE)?);
     let (id, outputs) = (current.spiffe_id().clone(), Outputs::default());
     let publication = Publication { chain: &chain, roots: &roots, key, identity: current, outputs };
-    held.put(&publication)?;
+    held.put(&publication, &Uninterrupted)?;
     tracing::info!(%id, "the key of a workload, which lay in the clear, is sealed");
     Ok(())
 }
@@ -59,7 +60,7 @@ fn pending(held: &Held<'_>) -> Result<(), AgentError> {
         if is_sealed(&content) {
             continue;
         }
-        match held.at_rest().open(&content).and_then(|key| held.at_rest().close(&key).ok()) {
+        match held.at_rest.open(&content).and_then(|key| held.at_rest.close(&key).ok()) {
             Some(sealed) => durable::replace(&path, sealed.as_bytes(), durable::SECRET)?,
             // It was never in use.
             None => durable::remove_file(&path)?,

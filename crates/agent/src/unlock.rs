@@ -8,12 +8,11 @@ use std::path::Path;
 use countersign_identity::hex;
 use zeroize::Zeroizing;
 
+use crate::at_rest::CREDENTIAL;
 use crate::durable;
 use crate::error::AgentError;
 use crate::seal::{Seal, random};
 
-/// The name of the credential (systemd.exec(5), Credentials).
-pub(crate) const CREDENTIAL: &str = "countersign-agent.unlock";
 /// The generated secret in the directory of the machine.
 pub(crate) const FILE: &str = "unlock";
 /// In octets: 256 bits as base64 are longer, and fewer could be guessed.

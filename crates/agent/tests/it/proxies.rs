@@ -93,6 +93,25 @@ async fn ask(connector: &ClientConnector, port: u16) -> Result<String, String> {
     }
 }
 
+/// What is served once the proxy has started.
+async fn first(connector: &ClientConnector, port: u16) -> String {
+    for _ in 0..200 {
+        if let Ok(serial) = ask(connector, port).await {
+            return serial;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the proxy never served");
+}
+
+fn load(connector: &Arc<ClientConnector>, port: u16) -> Load {
+    let connector = Arc::clone(connector);
+    Load::begin(move || {
+        let connector = Arc::clone(&connector);
+        async move { ask(&connector, port).await }
+    })
+}
+
 async fn is_served_through_rotations(start: fn(&Path, u16) -> Proxy, signal: &str) {
     let ca = Ca::start(Arc::new(SystemClock)).await;
     let scratch = tempfile::tempdir().unwrap();
@@ -107,23 +126,9 @@ async fn is_served_through_rotations(start: fn(&Path, u16) -> Proxy, signal: &st
         .identity(own)
         .build()
         .unwrap();
-    let mut served = Vec::new();
-    for _ in 0..200 {
-        if let Ok(serial) = ask(&connector, port).await {
-            served.push(serial);
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(served.len(), 1, "the proxy never served");
+    let mut served = vec![first(&connector, port).await];
     let connector = Arc::new(connector);
-    let load = Load::begin({
-        let connector = Arc::clone(&connector);
-        move || {
-            let connector = Arc::clone(&connector);
-            async move { ask(&connector, port).await }
-        }
-    });
+    let load = load(&connector, port);
     let text = format!(
         "dir = \".\"\nserved_at = \"127.0.0.1:{port}\"\nreload_signal = {{ pid_file = {:?}, signal = {signal:?} }}\n",
         dir.join("proxy.pid")
