@@ -75,7 +75,7 @@ def start(house, walk):
         words = house.scratch / "start.log"
         with open(words, "wb") as said:
             traced = subprocess.Popen(
-                [*strace(house.log, fault, "--seccomp-bpf"), *map(str, house.ca.command())],
+                [*strace(house.log, fault), *map(str, house.ca.command())],
                 stdout=said, stderr=said, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True)
         until = time.monotonic() + PATIENCE
         while traced.poll() is None and not house.ca.ready() and time.monotonic() < until:

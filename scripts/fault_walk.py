@@ -16,13 +16,13 @@ from servers import TRUST_DOMAIN, Ca
 ERRORS = ["EACCES", "EIO", "ENOSPC"]
 # Calls that only look; whoever is killed at one was as well killed at the call before.
 LOOKING = ["read", "pread64", "readlink", "statx", "newfstatat", "getdents64", "close"]
-CHANGING = ["openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "symlink", "symlinkat", "link", "linkat", "unlink",
+CHANGING = ["open", "openat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "symlink", "symlinkat", "link", "linkat", "unlink",
             "unlinkat", "rmdir", "fchmod", "chmod", "fchown", "chown", "utimensat", "ftruncate", "fallocate", "fsync",
             "fdatasync", "write", "writev", "pwrite64", "copy_file_range", "sendfile", "flock"]
 FAULTS = {**{call: [*ERRORS, "KILL"] for call in CHANGING}, **{call: ERRORS for call in LOOKING}}
 # The agent is killed at those too, and its descriptors are asked after.
 AGENT_FAULTS = {call: [*ERRORS, "KILL"] for call in (
-    "openat", "mkdir", "rename", "symlink", "unlink", "fsync", "write", "read", "getdents64", "flock", "readlink", "statx",
+    "open", "openat", "mkdir", "rename", "symlink", "unlink", "fsync", "write", "read", "getdents64", "flock", "readlink", "statx",
     "newfstatat", "fcntl", "close")}
 # A run has fewer calls of one kind.
 MOST = 400
@@ -78,6 +78,9 @@ def strace(log, fault, *how):
     """strace around a command, or onto a process: it lets one call fail, or shows them all."""
     log.unlink(missing_ok=True)
     command = ["strace", "-f", "-qq", "-y", "-o", str(log), *how]
+    if how[:1] != ("-p",) and (fault is None or fault[1] != "KILL"):
+        # Quicker; but a signal is not sent under it.
+        command.insert(1, "--seccomp-bpf")
     if fault is None:
         return [*command, "-e", "trace=" + ",".join(FAULTS | AGENT_FAULTS)]
     call, error, number = fault
@@ -91,7 +94,7 @@ class Ended:
     def __init__(self, command, stdin=None, fault=None, log=None, fsize=None):
         command = [str(part) for part in command]
         if log:
-            command = [*strace(log, fault, "--seccomp-bpf"), *command]
+            command = [*strace(log, fault), *command]
         if fsize is not None:
             # Ignored, so that the call fails with EFBIG instead of ending the process.
             command = ["sh", "-c", 'trap "" XFSZ; exec "$@"', "sh", "prlimit", f"--fsize={fsize}", *command]
@@ -191,8 +194,8 @@ def copied(source, target):
 class Walk:
     """Counts and shows what was tried."""
 
-    def __init__(self, every, call, house):
-        self.every, self.call, self.log = every, call, house.log
+    def __init__(self, every, call, error, house):
+        self.every, self.call, self.error, self.log = every, call, error, house.log
         self.tried, self.failed, self.bore, self.apart, self.wrong = 0, 0, 0, 0, []
 
     def over(self, what, one, faults=FAULTS, plain=None):
@@ -210,7 +213,7 @@ class Walk:
             if self.call not in (None, call):
                 continue
             tried = self.tried
-            for error in errors:
+            for error in [error for error in errors if self.error in (None, error)]:
                 for number in (range(1, MOST) if planned is None else sorted(planned.get(call, ())))[::self.every]:
                     if not self.once(what, one, (call, error, number)) and planned is None:
                         break
