@@ -16,6 +16,7 @@ mod hurries;
 mod installing;
 mod keeping;
 mod keystore;
+mod killed;
 mod limits;
 mod load;
 mod outage;

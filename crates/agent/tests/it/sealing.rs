@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use countersign_agent::Dir;
@@ -17,7 +17,7 @@ const OTHER: &str = "spiffe://prod.example/other";
 const SECRET: &str = "unlock";
 
 /// The agent's directory.
-fn identity(machine: &Machine) -> PathBuf {
+pub(crate) fn identity(machine: &Machine) -> PathBuf {
     machine.scratch.path().join("identity")
 }
 
@@ -46,7 +46,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Every file of workloads that holds a private key, and whether it lies in the clear.
-fn keys(machine: &Machine) -> Vec<(PathBuf, bool)> {
+pub(crate) fn keys(machine: &Machine) -> Vec<(PathBuf, bool)> {
     let kind = |path: PathBuf| {
         let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
         let is_clear = text.contains("BEGIN PRIVATE KEY");
@@ -89,7 +89,7 @@ async fn all_three(machine: &Machine) -> X509Response {
 }
 
 /// Key and certificate are a pair, and the certificate names whom it is said to name.
-fn belongs(svid: &X509Svid) {
+pub(crate) fn belongs(svid: &X509Svid) {
     let (_, leaf) = x509_parser::parse_x509_certificate(&svid.x509_svid).unwrap();
     let key = rcgen::KeyPair::try_from(svid.x509_svid_key.as_slice()).unwrap();
     assert_eq!(leaf.public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key));
@@ -290,9 +290,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_countersign-agent");
 /// The calls by which a start changes the disk.
 const CALLS: [&str; 6] = ["fsync", "rename", "unlink", "symlink", "mkdir", "write"];
 
-/// The real program on the machine's directory, under strace with these options. Ends when the program ends by itself, or
-/// once it serves.
-fn start_traced(machine: &Machine, options: &[&str], log: &Path) {
+/// The real program on the machine's directory, under strace with these options.
+pub(crate) fn traced(machine: &Machine, options: &[&str], log: &Path) -> Child {
     let config = machine.scratch.path().join("agent.toml");
     let text = format!("dir = \"identity\"\n[workload_api]\nsocket = {:?}\n", machine.socket());
     fs::write(&config, text).unwrap();
@@ -306,20 +305,28 @@ fn start_traced(machine: &Machine, options: &[&str], log: &Path) {
         .arg("run")
         .arg("--config")
         .arg(config);
-    let mut strace = strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Ends it well, unless it has met its fault since.
+pub(crate) fn end(mut strace: Child) {
+    let of = format!("/proc/{0}/task/{0}/children", strace.id());
+    let child = fs::read_to_string(of).ok().and_then(|child| child.trim().parse().ok());
+    if let Some(child) = child.and_then(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(child, rustix::process::Signal::TERM);
+    }
+    strace.wait().unwrap();
+}
+
+/// Starts it; returns when it has ended by itself, or serves and was ended.
+fn start_traced(machine: &Machine, options: &[&str], log: &Path) {
+    let mut strace = traced(machine, options, log);
     for _ in 0..1000 {
         if strace.try_wait().unwrap().is_some() {
             return;
         }
         if std::os::unix::net::UnixStream::connect(machine.socket()).is_ok() {
-            let of = format!("/proc/{0}/task/{0}/children", strace.id());
-            // It may have met its fault since.
-            let child = fs::read_to_string(of).ok().and_then(|child| child.trim().parse().ok());
-            if let Some(child) = child.and_then(rustix::process::Pid::from_raw) {
-                let _ = rustix::process::kill_process(child, rustix::process::Signal::TERM);
-            }
-            strace.wait().unwrap();
-            return;
+            return end(strace);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
