@@ -49,11 +49,16 @@ pub(crate) fn run(args: EventsArgs, out: &Output) -> Result<(), CliError> {
             let query = Query::default().with("after", after);
             let headers: &[&str] = &["seq", "time", "kind", "fields"];
             let client = args.ca.connect()?;
-            remark_on_beginning(&client, &query, after.unwrap_or_default() + 1, out)?;
+            remark_on_beginning(&client, &query, first_behind(after), out)?;
             listing::show(&client, paths::ADMIN_EVENTS, &query, limit, out, (headers, row))
         }
         EventsCommand::Follow { after } => follow(&args.ca, after, out),
     }
+}
+
+/// The number of the event that a list behind `after` begins with.
+fn first_behind(after: Option<u64>) -> u64 {
+    after.unwrap_or_default().saturating_add(1)
 }
 
 /// Old files may have been moved away: then the list begins later than it was asked to.
@@ -115,6 +120,13 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_behind_the_last_number_there_is_begins_nowhere_else() {
+        for (after, first) in [(None, 1), (Some(7), 8), (Some(u64::MAX), u64::MAX)] {
+            assert_eq!(first_behind(after), first);
+        }
+    }
 
     #[test]
     fn a_row_holds_every_field_once() {
