@@ -25,12 +25,15 @@ pub(crate) fn show<T: DeserializeOwned + Serialize>(
         return Ok(());
     }
     let mut rows = Vec::new();
-    client.each(path, query, limit, |item: T| {
+    let whole = client.each(path, query, limit, |item: T| {
         rows.push(row(&item));
         Ok(())
-    })?;
-    out.table(headers, rows);
-    Ok(())
+    });
+    // What came before something went wrong is shown, as it is in JSON.
+    if whole.is_ok() || !rows.is_empty() {
+        out.table(headers, rows);
+    }
+    whole
 }
 
 /// Shows the items of a list route that are `wanted`, up to `limit` of them.

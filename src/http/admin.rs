@@ -243,10 +243,12 @@ pub(super) async fn events(State(ca): State<Arc<Ca>>, Query(query): Query<ListQu
     let after = query.after_number()?;
     let limit = query.limit();
     // Old ones are read and unpacked from files.
-    let events = tokio::task::spawn_blocking(move || ca.events(after, limit))
+    let read = move || Ok::<_, Refused>((ca.events(after, limit)?, ca.status()?.counts.events));
+    let (events, newest) = tokio::task::spawn_blocking(read)
         .await
         .map_err(|e| Refused::File(format!("reading the events broke off: {e}")))??;
-    let next = (events.len() == limit).then(|| events.last().map(|e| e.seq.to_string())).flatten();
+    // A page that ends early goes on at what cannot be read, which is refused by name.
+    let next = events.last().filter(|last| last.seq < newest).map(|last| last.seq.to_string());
     let items = events.iter().filter_map(wire_form::event_out).collect();
     Ok(Json(Page { items, next }))
 }

@@ -88,7 +88,8 @@ impl Keeper {
         Ok(HandedOn { events: range.last - mark.handed_on, more })
     }
 
-    /// Events behind number `after`, from wherever they are.
+    /// Events behind number `after`, from wherever they are: fewer than `limit` where they end, or where a file of the
+    /// archive does not give the next.
     pub(crate) fn events(
         &self,
         book: &Committer,
@@ -109,10 +110,12 @@ impl Keeper {
                 return Ok(found);
             }
             let archive = self.archive.as_ref().ok_or(StoreError::NoArchive { last: handed_on })?;
-            page(archive, after, handed_on, left, &mut found)?;
-            if found.len() >= limit {
+            let whole = page(archive, after, handed_on, left, &mut found);
+            // What stands before a damaged file is told; whoever asks for what is behind that hears of the file.
+            if found.len() >= limit || (whole.is_err() && !found.is_empty()) {
                 return Ok(found);
             }
+            whole?;
             after = handed_on;
         }
     }
@@ -150,7 +153,7 @@ async fn write(
     alone: OwnedMutexGuard<()>,
 ) -> Result<OwnedMutexGuard<()>, StoreError> {
     let place = archive.clone();
-    let mut writing = aside(move || Writing::begin(&place, range, alone)).await?;
+    let mut writing = aside(archive, move || Writing::begin(&place, range, alone)).await?;
     let mut after = range.first - 1;
     while after < range.last {
         let size = usize::try_from(BUNDLE.min(range.last - after)).unwrap_or_default();
@@ -159,16 +162,21 @@ async fn write(
             Some(event) if rows.len() == size => event.seq,
             _ => return Err(corrupt(&keys::event(after + 1), "it, or one soon after it, is missing")),
         };
-        writing = aside(move || writing.bundle(&rows)).await?;
+        writing = aside(archive, move || writing.bundle(&rows)).await?;
     }
-    aside(move || writing.finish()).await
+    aside(archive, move || writing.finish()).await
 }
 
-/// Where blocking does not hold up others.
+/// Where blocking does not hold up others. Work that breaks off has written nothing; only at the end of the process is it
+/// not begun.
 async fn aside<T: Send + 'static>(
+    archive: &Archive,
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|end| match end.is_cancelled() {
+        true => Err(StoreError::Closed),
+        false => Err(writing::unwritten(archive.dir(), &end)),
+    })
 }
 
 /// Says that a range is in the archive, which it is.
@@ -223,11 +231,8 @@ fn page(
 fn behind_gap(archive: &Archive, missing: Range) -> Result<Option<u64>, StoreError> {
     let ranges = archive.ranges().map_err(|error| archive.unreadable(&error))?;
     match ranges.first() {
-        Some(older) if older.first < missing.first => Err(StoreError::ArchiveMissing {
-            file: archive.events(missing).display().to_string(),
-            first: missing.first,
-            last: missing.last,
-        }),
+        // The missing one itself, too: a link that leads nowhere is listed.
+        Some(older) if older.first <= missing.first => Err(archive.missing(missing)),
         oldest => Ok(oldest.map(|range| range.first)),
     }
 }
@@ -240,6 +245,12 @@ mod tests {
     use crate::engine::{Engine, MemoryEngine};
     use crate::observer::Unobserved;
     use crate::{Event, events};
+
+    #[tokio::test]
+    async fn work_that_breaks_off_is_a_failure_of_the_archive() {
+        let error = aside::<()>(&Archive::at("/a"), || panic!("a fault")).await.unwrap_err();
+        assert!(matches!(&error, StoreError::ArchiveUnwritten { file, .. } if file == "/a"), "{error}");
+    }
 
     #[tokio::test]
     async fn nothing_leaves_while_a_backup_is_written() {

@@ -86,7 +86,7 @@ pub enum StoreError {
     },
     /// A file of the archive is missing between others.
     #[error(
-        "events {first} to {last} are missing: {file} is not there, though older ones are; put it back from where it was moved, or from a backup; until then `--after {last}` shows later events"
+        "events {first} to {last} are missing: {file} is not there, though older ones are, or it leads nowhere; put it back from where it was moved, or from a backup; until then `--after {last}` shows later events"
     )]
     ArchiveMissing {
         /// The file.

@@ -1,6 +1,6 @@
 //! The place: a directory with two files for each range of events, their exact bytes and what is personal about them.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Dir, Mode, OFlags, open};
@@ -92,7 +92,13 @@ impl Archive {
         let ranges = self.ranges().map_err(|error| self.unreadable(&error))?;
         let held = ranges.into_iter().filter(|range| range.last <= handed_on);
         let both = held.flat_map(|range| [self.events(range), self.personal(range)]);
-        Ok(both.filter(|file| file.exists()).collect())
+        let there = both.filter_map(|file| match file.symlink_metadata() {
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            // A link that leads nowhere is there: who copies it must fail, not do without.
+            Err(error) => Some(Err(self.unreadable(&error))),
+            Ok(_) => Some(Ok(file)),
+        });
+        there.collect()
     }
 
     /// Whether a file of this name belongs to an archive.
@@ -104,6 +110,12 @@ impl Archive {
     fn range_in(&self, name: &str) -> Option<Range> {
         let range = numbers(name.strip_suffix(EVENTS)?)?;
         (range == self.range_of(range.first)).then_some(range)
+    }
+
+    /// Says that a range is not there.
+    pub(super) fn missing(&self, range: Range) -> StoreError {
+        let Range { first, last } = range;
+        StoreError::ArchiveMissing { file: self.events(range).display().to_string(), first, last }
     }
 
     pub(super) fn unreadable(&self, error: &io::Error) -> StoreError {

@@ -51,16 +51,17 @@ pub(super) fn read(
         }
         Ok(if numbers.last + 1 < until { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     });
-    read.map(|()| true).map_err(|error| {
-        let remedy =
-            format!("put it back from a backup; until then `--after {}` shows later events", range.last);
-        bad(&path, error, remedy)
-    })
+    read.map(|()| true).map_err(|error| bad_events(&path, range, error))
 }
 
 /// Reads both files of a range to their ends, whether they are whole.
 pub(super) fn examine(archive: &Archive, range: Range) -> Result<(), StoreError> {
-    read(archive, range, range.first, usize::MAX, &mut Vec::new()).map(drop)
+    let path = archive.events(range);
+    let file = opened(&path)?.ok_or_else(|| archive.missing(range))?;
+    each_text(&file, range, |_, _| Ok(())).map_err(|error| bad_events(&path, range, error))?;
+    let path = archive.personal(range);
+    let Some(file) = opened(&path)? else { return Ok(()) };
+    each_personal(&file, range, range.first, u64::MAX, |_, _| ()).map_err(|error| bad_personal(&path, error))
 }
 
 /// Visits the texts of the events of a range, bundle by bundle.
@@ -141,8 +142,7 @@ fn personal(
     let read = each_personal(&file, range, from, until, |seq, personal| {
         all.insert(seq, personal);
     });
-    let remedy = "put it back from a backup, or move it away: then these events show commitments";
-    read.map_err(|error| bad(&path, error, remedy.into()))?;
+    read.map_err(|error| bad_personal(&path, error))?;
     Ok(all)
 }
 
@@ -157,14 +157,16 @@ fn bundles(
     while first <= range.last {
         let numbers = Range { first, last: range.last.min(first + BUNDLE - 1) };
         let length = length_at(file, at)?;
+        let end = at + length as u64;
+        // Before the last is told: nobody who has all events comes back to hear of it.
+        if numbers.last == range.last && file.metadata()?.len() > end {
+            return Err(io::Error::other(format!("it goes on behind its end at octet {end}")));
+        }
         if numbers.last >= from && visit(numbers, &unpack_at(file, at, length)?)?.is_break() {
             return Ok(());
         }
-        at += length as u64;
+        at = end;
         first = numbers.last + 1;
-    }
-    if file.metadata()?.len() != at {
-        return Err(io::Error::other(format!("it goes on behind its end at octet {at}")));
     }
     Ok(())
 }
@@ -189,6 +191,15 @@ fn lines(numbers: Range, text: &[u8]) -> io::Result<impl Iterator<Item = &[u8]>>
         )));
     }
     Ok(text.split_inclusive(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\n").unwrap_or(line)))
+}
+
+fn bad_events(path: &Path, range: Range, error: io::Error) -> StoreError {
+    let remedy = format!("put it back from a backup; until then `--after {}` shows later events", range.last);
+    bad(path, error, remedy)
+}
+
+fn bad_personal(path: &Path, error: io::Error) -> StoreError {
+    bad(path, error, "put it back from a backup, or move it away: then these events show commitments".into())
 }
 
 /// What the system refuses is not damage.

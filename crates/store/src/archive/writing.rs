@@ -1,5 +1,6 @@
 //! Writing a volume: beside its names, synced, read again, and only then given its names.
 
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -174,6 +175,6 @@ fn parent(dir: &Path) -> &Path {
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn unwritten(path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn unwritten(path: &Path, error: &impl Display) -> StoreError {
     StoreError::ArchiveUnwritten { file: path.display().to_string(), why: error.to_string() }
 }

@@ -163,12 +163,12 @@ pub(crate) async fn a_damaged_file_is_refused_by_name_and_later_events_are_reada
         for bad in [&flipped[..], &whole[..whole.len() - 1], &whole[..whole.len() / 2], b"", &longer, &other]
         {
             fs::write(&path, bad).unwrap();
-            let refusal = book.events(0, 1000).unwrap_err();
+            assert_eq!(book.events(0, 1000).unwrap(), before[..8], "what is before it is told");
+            let refusal = book.events(8, 1000).unwrap_err();
             let named = matches!(&refusal, StoreError::ArchiveDamaged { file, .. } if *file == path.display().to_string());
             assert!(named, "{refusal}");
             assert!(refusal.to_string().contains("put it back from a backup"), "{refusal}");
             small(&dir).examine().unwrap_err();
-            assert_eq!(numbers(&book.events(0, 8).unwrap()), (1..=8).collect::<Vec<_>>());
             assert_eq!(book.events(16, 1000).unwrap(), before[16..], "what is behind it can be read");
         }
         fs::write(&path, whole).unwrap();
@@ -190,11 +190,11 @@ pub(crate) async fn old_files_may_be_moved_away_but_none_from_the_middle(open: i
     assert_eq!(all(&book), before[8..], "the list begins with the first that is there");
     assert_eq!(numbers(&book.events(3, 2).unwrap()), [9, 10]);
     move_away(17);
-    let refusal = book.events(0, 1000).unwrap_err();
+    assert_eq!(book.events(0, 1000).unwrap(), before[8..16]);
+    let refusal = book.events(16, 1000).unwrap_err();
     let expected =
         StoreError::ArchiveMissing { file: file(&dir, 17).display().to_string(), first: 17, last: 24 };
     assert_eq!(refusal, expected);
-    assert_eq!(numbers(&book.events(0, 8).unwrap()), (9..=16).collect::<Vec<_>>());
     assert_eq!(book.events(24, 1000).unwrap(), before[24..]);
     move_away(9);
     move_away(25);
@@ -202,6 +202,29 @@ pub(crate) async fn old_files_may_be_moved_away_but_none_from_the_middle(open: i
     append(&book, 8).await;
     assert_eq!(hand_on(&book).await, 8);
     assert_eq!(numbers(&all(&book)), (33..=48).collect::<Vec<_>>());
+}
+
+pub(crate) async fn a_link_that_leads_nowhere_is_refused_by_name_and_is_left_out_of_no_backup(
+    open: impl Shop,
+) {
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("events");
+    let book = open(archived(&dir));
+    append(&book, 20).await;
+    hand_on(&book).await;
+    let (oldest, personal) = (file(&dir, 1), personal_file(&dir, 1));
+    let to_nowhere = |file: &Path| {
+        fs::remove_file(file).unwrap();
+        std::os::unix::fs::symlink("nowhere", file).unwrap();
+    };
+    to_nowhere(&oldest);
+    let missing = StoreError::ArchiveMissing { file: oldest.display().to_string(), first: 1, last: 8 };
+    assert_eq!(book.events(0, 1000).unwrap_err(), missing);
+    assert_eq!(small(&dir).examine().unwrap_err(), missing);
+    assert_eq!(numbers(&book.events(8, 2).unwrap()), [9, 10]);
+    to_nowhere(&personal);
+    let backed_up = book.backup(&place.path().join("backup")).unwrap();
+    assert_eq!(backed_up.archive, [oldest, personal], "whoever copies them finds that they are not whole");
 }
 
 pub(crate) async fn a_person_is_forgotten_and_the_octets_stay(open: impl Shop) {

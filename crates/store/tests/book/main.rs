@@ -211,6 +211,7 @@ conformance_of_reopened! {
     events_that_cannot_leave_stay_and_nothing_else_stops
     a_damaged_file_is_refused_by_name_and_later_events_are_readable
     old_files_may_be_moved_away_but_none_from_the_middle
+    a_link_that_leads_nowhere_is_refused_by_name_and_is_left_out_of_no_backup
     a_person_is_forgotten_and_the_octets_stay
     no_file_with_other_events_is_written_over
     a_backup_names_the_files_that_belong_to_it
