@@ -87,6 +87,7 @@ pub(crate) fn status(code: ProblemCode) -> StatusCode {
         | C::ApiKeyEnded
         | C::NameTaken => StatusCode::CONFLICT,
         C::MachineStatus | C::SeveralMachines | C::ReloadRefused | C::IssuerRefused => StatusCode::CONFLICT,
+        C::BackupRefused => StatusCode::INSUFFICIENT_STORAGE,
         C::BodyTooLarge | C::CsrTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         C::RegistrationInvalid | C::NameReserved | C::TrustDomainForeign => StatusCode::UNPROCESSABLE_ENTITY,
@@ -219,6 +220,7 @@ impl From<Refused> for Failure {
             }
             Refused::Reload(why) => Self::new(C::ReloadRefused, why),
             Refused::Issuer(why) => Self::new(C::IssuerRefused, why),
+            Refused::Backup(why) => Self::new(C::BackupRefused, why),
             Refused::OwnGrants { .. } | Refused::NotAllowed { .. } => Self::new(C::PermissionDenied, refused),
             Refused::TokenKey { .. } => Self::new(C::RegistrationInvalid, refused),
             Refused::ApiKey(why) => Self::new(C::ApiKeyRefused, why),

@@ -91,6 +91,9 @@ pub enum Refused {
     /// The new issuer cannot be taken up.
     #[error("{0}")]
     Issuer(String),
+    /// A backup cannot be written now.
+    #[error("{0}")]
+    Backup(String),
     /// No such API key is made.
     #[error("{0}")]
     ApiKey(String),

@@ -190,6 +190,8 @@ codes! {
     ReloadRefused = "reload_refused",
     /// The new issuer could not be taken up.
     IssuerRefused = "issuer_refused",
+    /// A backup finds no room on the CA's disk.
+    BackupRefused = "backup_refused",
     /// The caller's identity may not do this.
     PermissionDenied = "permission_denied",
     /// Too many requests from this source or identity.
