@@ -111,6 +111,10 @@ fn explain(error: RestoreError) -> CliError {
         RestoreError::Trust(_) | RestoreError::TrustIsOlder { .. } => {
             refused.hint("a timer that runs `countersign bundle export` every minute to another disk always has a newer one")
         }
+        RestoreError::Events { backup, name, .. } => CliError::failed(&error).hint(format_args!(
+            "`tar --delete --file {} {name}` takes it out of the backup, and everything else comes back",
+            backup.display()
+        )),
         RestoreError::Backup { .. } | RestoreError::Passphrase { .. } | RestoreError::Memory => refused,
         _ => CliError::failed(&error),
     }

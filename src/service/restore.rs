@@ -130,7 +130,7 @@ impl Restore<'_> {
         })?;
         let newer = self.trust.map(|file| judge(&scene.config.trust_domain, &root, file)).transpose();
         let newer = newer.map_err(RestoreError::Trust)?;
-        let book = scene.open_book(&aside.join(BOOK))?;
+        let book = scene.open_book(self.backup, aside)?;
         let before = epoch_of(scene.state())?;
         if let Some(newer) = &newer {
             refuse_older(newer, before, *book.trust_sequence().borrow())?;
@@ -156,7 +156,8 @@ impl Scene<'_> {
         RootHand::open(&self.config.trust_domain, self.state(), passphrase, self.entropy, self.clock)
     }
 
-    fn open_book(&self, backup: &Path) -> Result<Book, RestoreError> {
+    /// The book of a backup that was unpacked in `aside`.
+    fn open_book(&self, backup: &Path, aside: &Path) -> Result<Book, RestoreError> {
         let dir = self.state().book();
         files::create_private_directory(&dir).map_err(RestoreError::file(&dir))?;
         let engine: Arc<dyn Engine> = match self.config.engine {
@@ -165,11 +166,12 @@ impl Scene<'_> {
             config::Engine::Memory => return Err(RestoreError::Memory),
         };
         let archive = Archive::at(self.state().events());
-        archive.examine()?;
+        archive.examine().map_err(|error| RestoreError::archive(backup, aside, error))?;
         let entropy = self.entropy.clone();
         let options = Options::new(Box::new(move |out| entropy.fill(out))).archived(archive);
-        let book = Book::restore_on(backup, engine, options)?;
-        fs::remove_file(backup).map_err(RestoreError::file(backup))?;
+        let rows = aside.join(BOOK);
+        let book = Book::restore_on(&rows, engine, options)?;
+        fs::remove_file(&rows).map_err(RestoreError::file(rows))?;
         Ok(book)
     }
 

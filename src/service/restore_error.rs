@@ -30,6 +30,16 @@ pub enum RestoreError {
         /// What is wrong with it.
         why: String,
     },
+    /// A file of the archive in the backup is not what was written.
+    #[error("{name} in {backup} is damaged: {why}")]
+    Events {
+        /// The backup.
+        backup: PathBuf,
+        /// The file's name in it.
+        name: String,
+        /// What is damaged.
+        why: String,
+    },
     /// The root's key stays closed.
     #[error(
         "the root's key in {file} does not open: the passphrase is not the one of `countersign init`, or the backup is damaged"
@@ -76,6 +86,17 @@ impl RestoreError {
     pub(super) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }
+    }
+
+    /// What a look at the archive found that was unpacked in `aside`.
+    pub(super) fn archive(backup: &Path, aside: &Path, error: StoreError) -> Self {
+        match error {
+            StoreError::ArchiveDamaged { file, why, .. } => {
+                let name = file.replace(&format!("{}/", aside.display()), "");
+                Self::Events { backup: backup.into(), name, why }
+            }
+            other => Self::inside(backup, aside, &other),
+        }
     }
 
     /// Something of a backup that was unpacked in `aside`, which will be gone: so it is named as the backup names it.
