@@ -11,6 +11,9 @@ use super::{Ca, Refused};
 /// How soon a machine asks again: an operator in a hurry waits no longer than this for the last of them to hear of it.
 const ASK_AGAIN: Duration = Duration::from_secs(300);
 
+/// Workloads told of at once: with the longest names and reasons they fit into the 256 KiB an agent reads of an answer.
+const MOST_TOLD: usize = 100;
+
 /// The window of one certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Window {
@@ -48,7 +51,8 @@ impl Ca {
     }
 
     /// The workloads of the machine with this certificate that an operator is in a hurry about, with their windows: they
-    /// renew through their machine, and hear of it through it.
+    /// renew through their machine, and hear of it through it. The first of them, if they are many: whoever has renewed
+    /// makes room.
     ///
     /// # Errors
     /// When the book cannot be read.
@@ -56,15 +60,26 @@ impl Ca {
         let machine = self.book().standing(parent)?.and_then(|standing| standing.machine);
         let Some(machine) = machine else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        for child in self.book().children(&machine.spiffe_id)?.1 {
-            let workload = self.book().workload(machine.id, &child.id)?;
-            let Some(workload) = workload.filter(|workload| workload.hurry.is_some()) else { continue };
+        for workload in self.book().workloads(machine.id)? {
+            let Some(hurry) = workload.hurry else { continue };
             let newest = workload.pending.unwrap_or(workload.confirmed).serial;
-            let window = self.renewal_window(newest).ok().filter(|window| window.reason.is_some());
-            found.extend(window.map(|window| (workload.spiffe_id, window)));
+            let issued = self.book().issuance(newest)?.map(|issued| issued.issuance);
+            let Some(issuance) = issued.filter(|one| one.recorded <= hurry.since) else { continue };
+            let Ok(profile) = self.profile(&issuance.profile) else { continue };
+            let (after, before) = profile.renewal_window(&issuance.validity);
+            let window = Window { after, before, reason: None, ask_again: ASK_AGAIN };
+            found.push((workload.spiffe_id, hurried(window, workload.id, hurry)));
         }
-        Ok(found)
+        Ok(soonest(found))
     }
+}
+
+/// Those that are to renew sooner than they would by themselves, the first ones first.
+fn soonest(mut windows: Vec<(SpiffeId, Window)>) -> Vec<(SpiffeId, Window)> {
+    windows.retain(|(_, window)| window.reason.is_some());
+    windows.sort_by_key(|(_, window)| window.before);
+    windows.truncate(MOST_TOLD);
+    windows
 }
 
 /// Each machine of a hurried fleet has a moment of its own, drawn by its id, so that they do not come all at once.
@@ -103,6 +118,19 @@ mod tests {
         assert_eq!(moments.first(), Some(&1_000));
         assert!(moments.is_sorted() && moments.iter().all(|moment| (1_000..=1_600).contains(moment)));
         assert_eq!(moment_of(128, 1_600).reason.as_deref(), Some("a leaked key"));
+    }
+
+    #[test]
+    fn of_many_hurried_workloads_the_first_are_told() {
+        let windows = (0_u8..=255).rev().map(|n| {
+            let id: SpiffeId = format!("spiffe://td/{n:03}").parse().unwrap();
+            (id, moment_of(n, 1_600))
+        });
+        let told = soonest(windows.chain([("spiffe://td/calm".parse().unwrap(), window())]).collect());
+        assert_eq!(told.len(), MOST_TOLD);
+        assert!(told.first().is_some_and(|(id, _)| id.path() == "/000"));
+        assert!(told.is_sorted_by_key(|(_, window)| window.before));
+        assert!(told.iter().all(|(_, window)| window.reason.is_some()));
     }
 
     #[test]

@@ -385,6 +385,10 @@ impl Store for Book {
         self.committer.query(|view| workloads::of(view, parent, id))
     }
 
+    fn workloads(&self, parent: MachineId) -> StoreResult<Vec<Machine>> {
+        self.committer.query(|view| workloads::all_of(view, parent))
+    }
+
     fn children(&self, parent: &SpiffeId) -> StoreResult<(u64, Vec<Registration>)> {
         self.committer.query(|view| workloads::registered(view, parent))
     }

@@ -231,6 +231,9 @@ pub trait Store: Ledger {
     /// The workload of an identity at a machine.
     fn workload(&self, parent: MachineId, id: &SpiffeId) -> StoreResult<Option<Machine>>;
 
+    /// All workloads of a machine that have not ended.
+    fn workloads(&self, parent: MachineId) -> StoreResult<Vec<Machine>>;
+
     /// The registrations under a parent, with the number of their last change.
     fn children(&self, parent: &SpiffeId) -> StoreResult<(u64, Vec<Registration>)>;
 

@@ -127,6 +127,7 @@ pub(crate) async fn workloads_fall_with_their_machine(book: &Book) {
 
     let revoked = desk.revoke(Target::Machine(host.machine)).await;
     assert!(revoked.contains(&fetched.serial) && revoked.contains(&host.serial));
+    assert_eq!(book.workloads(host.machine).unwrap(), [], "what has ended is none");
     assert!(desk.is_listed(fetched.serial));
     assert_eq!(book.machine(fetched.machine).unwrap().unwrap().status, MachineStatus::Revoked);
 }
@@ -141,6 +142,8 @@ pub(crate) async fn a_machine_enrolled_anew_takes_its_workloads_along(book: &Boo
     assert!(desk.is_listed(old.serial));
     let new = fetch(&desk, anew.machine, &api, &key(), None).await.unwrap();
     assert_ne!(new.machine, old.machine);
+    let workloads = book.workloads(anew.machine).unwrap();
+    assert_eq!(workloads.iter().map(|one| one.id).collect::<Vec<_>>(), [new.machine]);
     assert!(!desk.is_listed(new.serial));
 }
 
