@@ -126,6 +126,7 @@ fn hint(code: ProblemCode) -> Option<&'static str> {
         }
         C::WorkloadCertificate => "its machine fetches the next one by POST /v1/workload",
         C::CertificateNotYetValid => "compare the clocks",
+        C::BackupRefused => "make room there, or move the oldest files of state/events elsewhere",
         C::CertificateForeign => "connect with a certificate that this CA issued",
         C::CertificateUnknown => {
             "renew first, where another route than renewal says so: a restored CA meets there what it has forgotten; then \

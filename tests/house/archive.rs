@@ -1,12 +1,13 @@
 //! Old events leave the book for files of the state directory, and whoever reads events goes on as if they had not.
 
 use std::{
-    fs,
+    fs::{self, File},
     time::{Duration, Instant},
 };
 
 use countersign_identity::Timestamp;
 use countersign_store::{Book, Event, Options, Store as _};
+use rustix::fs::statvfs;
 use serde_json::Value;
 
 use crate::{
@@ -70,6 +71,15 @@ fn old_events_leave_the_book_and_every_reader_goes_on() {
     assert_eq!(around[0]["source"], "192.0.2.7", "what is personal is shown from its own file");
     assert!(ca.run(&["check"]).succeeded().contains("old events leave the book: 16384 have"));
 
+    // As long as the whole disk, and not an octet of it written.
+    let (file, disk) =
+        (File::options().write(true).open(events.join(FIRST)).unwrap(), statvfs(&events).unwrap());
+    let length = file.metadata().unwrap().len();
+    file.set_len(disk.f_blocks * disk.f_frsize).unwrap();
+    ca.run(&["backup", "backup.tar"]).failed(1, &["backup_refused", "MiB are free there", "state/events"]);
+    file.set_len(length).unwrap();
+    let left = fs::read_dir(ca.state()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.filter(|name| name.to_string_lossy().starts_with(".backup")).count(), 0);
     ca.run(&["backup", "backup.tar"]).succeeded();
     lose(&mut ca);
     let whole = fs::read(ca.scratch("backup.tar")).unwrap();
