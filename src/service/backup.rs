@@ -43,7 +43,7 @@ impl Ca {
     fn pack(&self, file: &Path, book: &Path, events: &[PathBuf]) -> std::io::Result<()> {
         let config = self.config();
         let state = self.state();
-        let mut tar = tar::Builder::new(File::options().write(true).create_new(true).open(file)?);
+        let mut tar = packing(File::options().write(true).create_new(true).open(file)?);
         tar.append_path_with_name(book, "book.backup")?;
         tar.append_path_with_name(&config.file, "countersign.toml")?;
         append(&mut tar, "profiles".as_ref(), &config.profiles)?;
@@ -58,6 +58,13 @@ impl Ca {
         }
         tar.into_inner()?.sync_all()
     }
+}
+
+/// A tar of plain files: `restore` takes no others, and one with holes would be packed as something else.
+fn packing(file: File) -> tar::Builder<File> {
+    let mut tar = tar::Builder::new(file);
+    tar.sparse(false);
+    tar
 }
 
 /// Refuses where writing a backup of this copy of the book and these files beside it would fill the disk: a book that meets a
@@ -127,13 +134,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_holes_is_packed_as_a_plain_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let holed = dir.path().join("holed");
+        File::create(&holed).unwrap().set_len(1 << 20).unwrap();
+        let packed = dir.path().join("tar");
+        let mut tar = packing(File::create(&packed).unwrap());
+        append_events(&mut tar, &holed).unwrap();
+        tar.finish().unwrap();
+        let mut tar = tar::Archive::new(File::open(&packed).unwrap());
+        let kinds: Vec<_> = tar.entries().unwrap().map(|one| one.unwrap().header().entry_type()).collect();
+        assert_eq!(kinds, [tar::EntryType::Regular]);
+    }
+
+    #[test]
     fn a_file_that_was_moved_away_is_left_out_and_a_link_that_leads_nowhere_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let (there, link) = (dir.path().join("there"), dir.path().join("link"));
         fs::write(&there, "events").unwrap();
         std::os::unix::fs::symlink("nowhere", &link).unwrap();
         let packed = dir.path().join("tar");
-        let mut tar = tar::Builder::new(File::create(&packed).unwrap());
+        let mut tar = packing(File::create(&packed).unwrap());
         append_events(&mut tar, &dir.path().join("moved")).unwrap();
         append_events(&mut tar, &there).unwrap();
         let error = append_events(&mut tar, &link).unwrap_err().to_string();
