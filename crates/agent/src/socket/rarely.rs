@@ -26,16 +26,21 @@ impl Rarely {
     /// Whether a line is due about this user, and how many occasions had none since the last one.
     pub(super) fn due(&self, uid: u32, now: Instant) -> Option<u64> {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match told.get_mut(&uid) {
-            Some(before) if now.duration_since(before.at) < RARELY => {
-                before.passed_over = before.passed_over.saturating_add(1);
-                None
-            }
-            _ => {
-                let before = told.insert(uid, Told { at: now, passed_over: 0 });
-                Some(before.map_or(0, |before| before.passed_over))
-            }
+        if let Some(before) = told.get_mut(&uid).filter(|before| !before.is_over(now)) {
+            before.passed_over = before.passed_over.saturating_add(1);
+            return None;
         }
+        let before = told.insert(uid, Told { at: now, passed_over: 0 });
+        // Users without number are not remembered for ever.
+        told.retain(|_, before| !before.is_over(now));
+        Some(before.map_or(0, |before| before.passed_over))
+    }
+}
+
+impl Told {
+    /// Whether the next line is due.
+    fn is_over(&self, now: Instant) -> bool {
+        now.duration_since(self.at) >= RARELY
     }
 }
 
@@ -50,5 +55,14 @@ mod tests {
         assert_eq!(lines.due(2, begun), Some(0));
         assert_eq!(lines.due(1, begun + RARELY), Some(999));
         assert_eq!(lines.due(1, begun + RARELY * 2), Some(0));
+    }
+
+    #[test]
+    fn users_without_number_are_forgotten_once_their_next_line_is_due() {
+        let (lines, begun) = (Rarely::default(), Instant::now());
+        assert_eq!((0..1000).filter_map(|uid| lines.due(uid, begun)).count(), 1000);
+        assert_eq!(lines.due(1, begun), None);
+        assert_eq!(lines.due(7, begun + RARELY), Some(0));
+        assert_eq!(lines.told.lock().unwrap().len(), 1);
     }
 }
