@@ -106,18 +106,17 @@ pub(crate) fn is_sealed(home: &Path) -> bool {
     !home.join(COMBINED).exists() && fs::read(home.join(KEY)).is_ok_and(|key| is_sealed_key(&key))
 }
 
-/// Removes a generation, or what there is of one.
-pub(crate) fn remove(home: &Path) -> Result<(), AgentError> {
-    let failed = |error| AgentError::file("remove", home, &error);
-    for name in list(home)? {
-        let path = home.join(name);
-        if path.is_symlink() || !path.is_dir() {
-            fs::remove_file(path).map_err(failed)?;
-        } else {
-            fs::remove_dir_all(path).map_err(failed)?;
-        }
+/// Removes a directory with all that is in it, or a file; links are removed and not followed. Not the standard library's
+/// way, as with [`list`].
+pub(crate) fn remove(path: &Path) -> Result<(), AgentError> {
+    let failed = |error| AgentError::file("remove", path, &error);
+    if !fs::symlink_metadata(path).map_err(failed)?.is_dir() {
+        return fs::remove_file(path).map_err(failed);
     }
-    fs::remove_dir(home).map_err(failed)
+    for name in list(path)? {
+        remove(&path.join(name))?;
+    }
+    fs::remove_dir(path).map_err(failed)
 }
 
 /// The number a generation's name begins with; `None` for one that was never finished.
@@ -175,6 +174,23 @@ mod tests {
         assert!(text.lines().all(|line| line.len() <= 64));
         let read: Vec<_> = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<_, _>>().unwrap();
         assert_eq!(read, certificates);
+    }
+
+    #[test]
+    fn a_directory_goes_with_all_that_is_in_it_and_what_its_links_lead_to_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (gone, stays) = (dir.path().join("gone"), dir.path().join("stays"));
+        fs::create_dir_all(gone.join("generations/1-ab")).unwrap();
+        fs::create_dir(&stays).unwrap();
+        fs::write(stays.join(KEY), "").unwrap();
+        fs::write(gone.join("generations/1-ab").join(KEY), "").unwrap();
+        symlink(&stays, gone.join("current")).unwrap();
+        symlink(&stays, dir.path().join("link")).unwrap();
+        remove(&gone).unwrap();
+        remove(&dir.path().join("link")).unwrap();
+        assert_eq!(list(dir.path()).unwrap(), ["stays"]);
+        assert!(stays.join(KEY).exists());
+        remove(&gone).unwrap_err();
     }
 
     #[test]

@@ -109,7 +109,8 @@ impl Agent {
     /// Renews in time, again and again, until told to stop or nobody is left to tell it.
     ///
     /// # Errors
-    /// At the start only: when the directory holds no identity, or another agent keeps it.
+    /// At the start, when the directory holds no identity, or another agent keeps it; later only when a part of what serves
+    /// processes has ended, so that the service manager starts all of it again.
     pub async fn run(&self, mut orders: Receiver<Order>) -> Result<(), AgentError> {
         self.dir.relink()?;
         let mut identity = enrolled(&self.dir)?;
@@ -155,6 +156,7 @@ impl Agent {
                     }
                 },
                 end = self.work(action, &identity, &serving, &mut reload_after) => end,
+                error = serving.broken() => return Err(error),
             };
             event = match end {
                 Done::Waited => self.look(&mut identity),

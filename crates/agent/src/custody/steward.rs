@@ -61,13 +61,11 @@ fn drop_unregistered(custody: &Custody, running: &mut BTreeMap<SpiffeId, AbortHa
     for name in generation::list(&custody.home).unwrap_or_default() {
         let path = custody.home.join(name);
         if path.is_dir() && !homes.contains(&path) {
-            match std::fs::remove_dir_all(&path) {
+            match generation::remove(&path) {
                 Ok(()) => {
                     tracing::info!(path = %path.display(), "an identity that is no longer registered is removed")
                 }
-                Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "cannot remove what is no longer registered")
-                }
+                Err(error) => tracing::warn!("what is no longer registered stays on the disk: {error}"),
             }
         }
     }
