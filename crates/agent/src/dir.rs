@@ -104,7 +104,7 @@ impl Dir {
         }
     }
 
-    fn current(&self) -> PathBuf {
+    pub(crate) fn current(&self) -> PathBuf {
         self.path.join("current")
     }
 
