@@ -13,9 +13,8 @@ use rustls_pki_types::alg_id;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Custody;
-use crate::durable;
-use crate::error::AgentError;
+use super::kept::{Kept, is_over};
+use super::{Custody, memory};
 use crate::pause::Pause;
 
 const JWT_SVID: &str = "jwt-svid";
@@ -58,6 +57,7 @@ struct Header {
 /// Keeps the authorities as the CA publishes them, for ever.
 pub(super) async fn follow(custody: Arc<Custody>) {
     let mut pause = Pause::new(Duration::from_secs(1), RARELY);
+    let mut kept = None;
     loop {
         let serial = custody.serial();
         let wait = match custody.machine.get::<Bundle>(paths::BUNDLE, Duration::ZERO).await {
@@ -66,12 +66,18 @@ pub(super) async fn follow(custody: Arc<Custody>) {
                 if custody.machine.roots().is_ok_and(|roots| answer.body.spiffe_sequence > roots.version()) {
                     custody.follow_roots().await;
                 }
-                custody.bundle_is(&answer.body);
+                let is_new = custody.bundle_is(&answer.body);
+                // Written again now and then, so that the next start knows how old it is.
+                if is_new || kept.is_none_or(|at| custody.now().since(at) >= RARELY) {
+                    kept = Some(custody.now());
+                    keep(&custody, &answer.body);
+                }
                 let hint = answer.body.spiffe_refresh_hint;
                 if hint == 0 { USUALLY } else { Duration::from_secs(hint).clamp(OFTEN, RARELY) }
             }
             Err(error) => {
                 tracing::warn!(hint = error.hint_of_agent(), "the trust bundle cannot be had: {error}");
+                custody.forget_old_authorities();
                 pause.after(error.retry_after(), error.is_lasting())
             }
         };
@@ -85,21 +91,30 @@ pub(super) async fn follow(custody: Arc<Custody>) {
 }
 
 impl Custody {
-    /// The CA publishes these keys now.
-    pub(crate) fn bundle_is(&self, bundle: &Bundle) {
-        if self.authorities_are(Authorities::of_bundle(bundle))
-            && let Err(error) = keep(self, bundle)
-        {
-            tracing::warn!(%error, "the trust bundle cannot be kept for the next start");
+    /// The CA publishes these keys now. Whether that is new.
+    pub(crate) fn bundle_is(&self, bundle: &Bundle) -> bool {
+        self.authorities_are(Authorities::of_bundle(bundle), Some(self.now()))
+    }
+
+    /// Keys that the CA has not told for too long are nobody's to judge by.
+    fn forget_old_authorities(&self) {
+        let told = self.view.borrow().authorities_told;
+        if told.is_some_and(|told| is_over(told, self.now())) {
+            tracing::warn!(
+                "the keys of tokens were last told a day ago and are forgotten until the CA tells them"
+            );
+            self.authorities_are(Authorities::default(), None);
         }
     }
 
     /// Whether that is new.
-    fn authorities_are(&self, authorities: Authorities) -> bool {
+    fn authorities_are(&self, authorities: Authorities, told: Option<Timestamp>) -> bool {
         self.view.send_if_modified(|view| {
+            let view = Arc::make_mut(view);
+            view.authorities_told = told;
             let is_new = *view.authorities != authorities;
             if is_new {
-                Arc::make_mut(view).authorities = Arc::new(authorities);
+                view.authorities = Arc::new(authorities);
             }
             is_new
         })
@@ -107,24 +122,27 @@ impl Custody {
 }
 
 /// Takes up what the CA published before the last restart: tokens are judged without it.
-pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
-    let path = custody.home.join(FILE);
-    let Some(text) = durable::read(&path)? else { return Ok(()) };
-    match serde_json::from_slice::<Bundle>(&text) {
-        Ok(bundle) => drop(custody.authorities_are(Authorities::of_bundle(&bundle))),
-        // The CA tells it again.
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what is remembered cannot be understood")
-        }
+pub(super) fn remembered(custody: &Custody) {
+    let Some(kept) = memory::read::<Kept>(custody, FILE) else { return };
+    let judged = custody
+        .machine
+        .roots()
+        .map_err(|error| error.to_string())
+        .and_then(|roots| kept.judge(&roots.fingerprints(), custody.now()));
+    match judged {
+        Ok((bundle, told)) => drop(custody.authorities_are(Authorities::of_bundle(&bundle), Some(told))),
+        Err(why) => tracing::warn!("the trust bundle of the last start is left out, the CA tells it: {why}"),
     }
-    Ok(())
 }
 
-fn keep(custody: &Custody, bundle: &Bundle) -> Result<(), AgentError> {
-    let text = serde_json::to_vec(bundle)
-        .map_err(|error| AgentError::failed(format!("cannot write {FILE}: {error}")))?;
-    durable::make_dir(&custody.home)?;
-    durable::replace(&custody.home.join(FILE), &text, durable::SECRET)
+fn keep(custody: &Custody, bundle: &Bundle) {
+    let write = || {
+        let roots = custody.machine.roots()?.fingerprints();
+        memory::write(custody, FILE, &Kept::new(bundle, &roots, custody.now()))
+    };
+    if let Err(error) = write() {
+        tracing::warn!(%error, "the trust bundle cannot be kept for the next start");
+    }
 }
 
 impl Authorities {

@@ -7,6 +7,8 @@ mod authorities;
 mod entitlement;
 mod hurries;
 mod keeper;
+mod kept;
+mod memory;
 mod registrations;
 mod shares;
 mod shelf;
@@ -90,9 +92,9 @@ impl Custody {
             returns: watch::Sender::new(0),
         };
         custody.machine_is(&identity)?;
-        registrations::remembered(&custody)?;
-        authorities::remembered(&custody)?;
-        shelf::remembered(&custody)?;
+        registrations::remembered(&custody);
+        authorities::remembered(&custody);
+        shelf::remembered(&custody);
         Ok(Arc::new(custody))
     }
 
@@ -113,6 +115,10 @@ impl Custody {
             let view = Arc::make_mut(view);
             view.own = self.own.iter().map(|selectors| Entitlement::of_machine(&id, selectors)).collect();
             view.trust_domain = Some(id.trust_domain());
+            // The keys of tokens of another CA, to which the machine was enrolled before, are none of this one's.
+            if !roots.iter().any(|root| view.roots.contains(root)) {
+                view.authorities = Arc::default();
+            }
             view.roots = roots;
             view.svids.retain(|held, _| Some(held) != view.machine.as_ref());
             view.machine = Some(id.clone());

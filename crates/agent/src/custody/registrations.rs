@@ -6,11 +6,9 @@ use std::time::Duration;
 use countersign_api::{WorkloadRegistrations, paths};
 use countersign_identity::SpiffeId;
 
-use super::Custody;
 use super::entitlement::Entitlement;
 use super::view::View;
-use crate::durable;
-use crate::error::AgentError;
+use super::{Custody, memory};
 use crate::pause::Pause;
 
 /// How long the CA may hold a request (DESIGN §7).
@@ -19,18 +17,11 @@ const HELD: Duration = Duration::from_secs(55);
 const BREATH: Duration = Duration::from_secs(1);
 const FILE: &str = "registrations.json";
 
-/// Takes up what the CA told before the last restart.
-pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
-    let path = custody.home.join(FILE);
-    let Some(text) = durable::read(&path)? else { return Ok(()) };
-    match serde_json::from_slice::<WorkloadRegistrations>(&text) {
-        Ok(told) => custody.view.send_modify(|view| take(Arc::make_mut(view), &told)),
-        // The CA tells it again; until then nobody gets anything.
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what is remembered cannot be understood")
-        }
+/// Takes up what the CA told before the last restart; until the CA tells it again nobody gets anything else.
+pub(super) fn remembered(custody: &Custody) {
+    if let Some(told) = memory::read::<WorkloadRegistrations>(custody, FILE) {
+        custody.view.send_modify(|view| take(Arc::make_mut(view), &told));
     }
-    Ok(())
 }
 
 /// Hears of every change, for ever.
@@ -72,7 +63,7 @@ fn heard(custody: &Custody, told: &WorkloadRegistrations) {
     if before == Some(told.sequence) {
         return;
     }
-    if let Err(error) = write(custody, told) {
+    if let Err(error) = memory::write(custody, FILE, told) {
         tracing::warn!(%error, "the registrations cannot be kept for the next start");
     }
     custody.view.send_modify(|view| take(Arc::make_mut(view), told));
@@ -81,13 +72,6 @@ fn heard(custody: &Custody, told: &WorkloadRegistrations) {
         count = told.registrations.len(),
         "registrations under this machine"
     );
-}
-
-fn write(custody: &Custody, told: &WorkloadRegistrations) -> Result<(), AgentError> {
-    let text = serde_json::to_vec(told)
-        .map_err(|error| AgentError::failed(format!("cannot write {FILE}: {error}")))?;
-    durable::make_dir(&custody.home)?;
-    durable::replace(&custody.home.join(FILE), &text, durable::SECRET)
 }
 
 fn take(view: &mut View, told: &WorkloadRegistrations) {

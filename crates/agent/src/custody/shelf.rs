@@ -36,9 +36,10 @@ pub(super) fn place(custody: &Custody, id: &SpiffeId) -> PathBuf {
 
 /// Takes up every workload's identity that is on disk, still registered and in its time, and seals what an older agent
 /// left in the clear.
-pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
+pub(super) fn remembered(custody: &Custody) {
     let mut closed = 0_usize;
-    for name in generation::list(&custody.home)? {
+    let names = generation::list(&custody.home).inspect_err(left_out).unwrap_or_default();
+    for name in names {
         let path = custody.home.join(&name);
         if !path.is_dir() {
             continue;
@@ -54,7 +55,6 @@ pub(super) fn remembered(custody: &Custody) -> Result<(), AgentError> {
     if closed > 0 {
         does_not_open(custody, &format!("the keys of {closed} workloads"));
     }
-    Ok(())
 }
 
 /// The identity on disk, taken up if it was not yet; `None` where one is to be issued.

@@ -31,6 +31,8 @@ pub(crate) struct View {
     pub(crate) troubles: BTreeMap<SpiffeId, Trouble>,
     pub(crate) roots: Vec<CertificateDer<'static>>,
     pub(crate) authorities: Arc<Authorities>,
+    /// When the CA last told them.
+    pub(crate) authorities_told: Option<Timestamp>,
     /// The last number of the registrations that was heard from the CA.
     pub(crate) sequence: Option<u64>,
 }

@@ -5,6 +5,7 @@
 mod ca;
 mod complaints;
 mod crash;
+mod damage;
 mod enrollment;
 mod envoy;
 mod faults;

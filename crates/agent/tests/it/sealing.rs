@@ -13,8 +13,8 @@ use crate::ca::{Answer, Ca, PAYMENTS, problem};
 use crate::grpc::{X509Response, X509Svid};
 use crate::socket::{API, Machine, own, uid};
 
-const OTHER: &str = "spiffe://prod.example/other";
-const SECRET: &str = "unlock";
+pub(crate) const OTHER: &str = "spiffe://prod.example/other";
+pub(crate) const SECRET: &str = "unlock";
 
 /// The agent's directory.
 pub(crate) fn identity(machine: &Machine) -> PathBuf {
@@ -22,7 +22,7 @@ pub(crate) fn identity(machine: &Machine) -> PathBuf {
 }
 
 /// The directory of a workload.
-fn place(machine: &Machine, id: &str) -> PathBuf {
+pub(crate) fn place(machine: &Machine, id: &str) -> PathBuf {
     let homes = fs::read_dir(identity(machine).join("workloads")).unwrap();
     let homes = homes.map(|home| home.unwrap().path()).filter(|home| home.is_dir());
     let names = |home: &PathBuf| {
@@ -64,7 +64,7 @@ fn opened(key: &Path, secret: &Path) -> Option<String> {
 }
 
 /// A machine with two workloads, both served to this process.
-async fn serving() -> (Machine, X509Response) {
+pub(crate) async fn serving() -> (Machine, X509Response) {
     let machine = Machine::start(&own()).await;
     register(&machine.ca);
     let told = all_three(&machine).await;
@@ -76,7 +76,7 @@ fn register(ca: &Ca) {
 }
 
 /// What a process is told once both workloads are there, which belongs together.
-async fn all_three(machine: &Machine) -> X509Response {
+pub(crate) async fn all_three(machine: &Machine) -> X509Response {
     let mut stream = machine.client().await.x509_svids().await.unwrap();
     loop {
         let told = tokio::time::timeout(Duration::from_secs(20), stream.message());
@@ -98,12 +98,12 @@ pub(crate) fn belongs(svid: &X509Svid) {
     assert!(names.iter().any(names_it), "{names:?}");
 }
 
-fn of<'a>(told: &'a X509Response, id: &str) -> &'a X509Svid {
+pub(crate) fn of<'a>(told: &'a X509Response, id: &str) -> &'a X509Svid {
     told.svids.iter().find(|svid| svid.spiffe_id == id).unwrap()
 }
 
 /// No certificate is given to anybody.
-fn away(_: &Ca, asked: &crate::ca::Asked) -> Option<Answer> {
+pub(crate) fn away(_: &Ca, asked: &crate::ca::Asked) -> Option<Answer> {
     ["/v1/workload", "/v1/renew"].contains(&asked.path.as_str()).then(|| (503, String::new()))
 }
 
@@ -236,7 +236,7 @@ async fn what_was_swapped_tampered_with_or_cut_off_is_issued_anew_and_never_serv
 
 /// Makes the directory of a workload what an agent before this one left: the key in the clear, in two files, and in the
 /// generation before, too.
-fn unseal(home: &Path, secret: &Path) {
+pub(crate) fn unseal(home: &Path, secret: &Path) {
     let generation = fs::canonicalize(home.join("current")).unwrap();
     let key = opened(&generation.join("svid.key"), secret).unwrap();
     let chain = fs::read_to_string(generation.join("svid.pem")).unwrap();
