@@ -31,10 +31,18 @@ pub(crate) fn place(machine: &Machine, id: &str) -> PathBuf {
     homes.filter(|home| names(home)).last().unwrap()
 }
 
+/// What is there; an agent at work may take it away after it was listed.
+fn there<T>(found: std::io::Result<T>) -> Option<T> {
+    match found {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        other => Some(other.unwrap()),
+    }
+}
+
 /// Every file below a directory, links not followed.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
+    for entry in there(fs::read_dir(dir)).into_iter().flatten() {
         let path = entry.unwrap().path();
         match (path.is_symlink(), path.is_dir()) {
             (false, true) => found.extend(files(&path)),
@@ -48,7 +56,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 /// Every file of workloads that holds a private key, and whether it lies in the clear.
 pub(crate) fn keys(machine: &Machine) -> Vec<(PathBuf, bool)> {
     let kind = |path: PathBuf| {
-        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        let text = String::from_utf8_lossy(&there(fs::read(&path))?).into_owned();
         let is_clear = text.contains("BEGIN PRIVATE KEY");
         (is_clear || text.contains("BEGIN ENCRYPTED PRIVATE KEY")).then_some((path, is_clear))
     };
