@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::committer::Committer;
 use crate::engine::{Change, Engine, LONGEST_VALUE, Value};
 use crate::rows::{Page, Rows, successor};
-use crate::{Archive, Book, Options, StoreError, archive, keys};
+use crate::{Archive, Book, Options, StoreError, archive, directory, keys};
 
 const HEAD: &[u8; 19] = b"COUNTERSIGN BOOK 1\n";
 const HEAD_WITH_ARCHIVE: &[u8; 19] = b"COUNTERSIGN BOOK 2\n";
@@ -53,8 +53,7 @@ pub(crate) fn write(
     let written = copy(book, head, &partial).and_then(|rows| {
         std::fs::rename(&partial, file)?;
         // The name must survive as well as the contents.
-        let directory = file.parent().filter(|dir| !dir.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+        directory::sync(directory::holding(file))?;
         Ok(rows)
     });
     let rows = written.map_err(|e| {

@@ -7,7 +7,6 @@ mod journal;
 mod memory;
 mod sled;
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ pub use fjall::FjallEngine;
 pub use memory::MemoryEngine;
 pub use sled::SledEngine;
 
-use crate::StoreError;
+use crate::{StoreError, directory};
 
 /// A key: an ASCII letter that names the kind of row, then what tells rows of that kind apart.
 pub type Key = Vec<u8>;
@@ -49,12 +48,9 @@ fn refuse_book_of(other: &str, mark: &str, dir: &Path) -> Result<(), StoreError>
 
 /// Makes the names in directories durable; the last one is the book's, whose own name is made durable too.
 fn sync_names(dirs: &[&Path]) -> Result<(), StoreError> {
-    let parent = dirs.last().and_then(|dir| dir.parent());
-    for dir in dirs.iter().copied().chain(parent) {
-        // The parent of a bare name is the empty path.
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        File::open(dir)
-            .and_then(|names| names.sync_all())
+    let holding = dirs.last().map(|dir| directory::holding(dir));
+    for dir in dirs.iter().copied().chain(holding) {
+        directory::sync(dir)
             .map_err(|e| StoreError::CannotOpen { dir: dir.display().to_string(), why: e.to_string() })?;
     }
     Ok(())

@@ -45,6 +45,7 @@ mod book;
 mod committer;
 mod counts;
 mod cursor;
+mod directory;
 pub mod engine;
 mod enrollment;
 mod error;

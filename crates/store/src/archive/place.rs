@@ -3,10 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Dir, Mode, OFlags, open};
-use rustix::io::Errno;
-
-use crate::StoreError;
+use crate::{StoreError, directory};
 
 /// Numbers of one file: 64 bundles, some three megabytes. Part of the format; never changed.
 const RANGE: u64 = 16_384;
@@ -73,16 +70,11 @@ impl Archive {
 
     /// The ranges whose events are there, in order.
     pub(super) fn ranges(&self) -> io::Result<Vec<Range>> {
-        // std's own reading of directories panics where the disk fails at the close.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let entries = match open(&self.dir, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(Vec::new()),
-            other => Dir::new(other?)?,
+        let names = match directory::names(&self.dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
         };
-        let mut ranges = Vec::new();
-        for entry in entries {
-            ranges.extend(entry?.file_name().to_str().ok().and_then(|name| self.range_in(name)));
-        }
+        let mut ranges: Vec<_> = names.iter().filter_map(|name| self.range_in(name.to_str()?)).collect();
         ranges.sort_by_key(|range| range.first);
         Ok(ranges)
     }

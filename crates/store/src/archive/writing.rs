@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::bundle::pack;
 use super::place::{Archive, Range};
 use super::volume;
-use crate::{StoreError, StoredEvent};
+use crate::{StoreError, StoredEvent, directory};
 
 /// A volume in the making. Nobody else makes one meanwhile; what is not finished is removed.
 pub(super) struct Writing {
@@ -78,7 +78,9 @@ impl Writing {
         self.events.give_name()?;
         // The directory's own name too: who made it may have been killed before that was durable.
         let dir = self.archive.dir();
-        sync_names(dir).and_then(|()| sync_names(parent(dir))).map_err(|error| unwritten(dir, &error))?;
+        directory::sync(dir)
+            .and_then(|()| directory::sync(directory::holding(dir)))
+            .map_err(|error| unwritten(dir, &error))?;
         Ok(self.alone)
     }
 
@@ -165,14 +167,6 @@ impl Drop for Part {
 /// The directory, readable for its owner only.
 fn make(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-fn sync_names(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-fn parent(dir: &Path) -> &Path {
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 pub(super) fn unwritten(path: &Path, error: &impl Display) -> StoreError {

@@ -8,18 +8,15 @@
 //! * Whole groups follow a broken one, or an older journal is broken: these had been synced. The book is refused.
 //! * The making of the book was cut short: no command had been answered. What is there of it is removed.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::StoreError;
+use crate::{StoreError, directory};
 
 /// The version of fjall's files that is read here.
 const VERSION: u8 = 3;
@@ -61,10 +58,8 @@ pub(super) fn look_over(dir: &Path) -> Result<(), StoreError> {
 /// The journals, the oldest first.
 fn journals(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    // std's own reading of directories panics where the disk fails at the close.
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    for entry in Dir::new(openat(CWD, dir, flags, Mode::empty())?)? {
-        let path = dir.join(OsStr::from_bytes(entry?.file_name().to_bytes()));
+    for name in directory::names(dir)? {
+        let path = dir.join(name);
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok());
         if let (Some(number), true) = (number, path.extension().is_some_and(|e| e == "jnl")) {
             found.push((number, path));
