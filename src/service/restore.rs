@@ -29,7 +29,7 @@ use super::{
     unpack::{BOOK, unpack},
 };
 use crate::{
-    config::{self, Config, ConfigError, StateDir, directory},
+    config::{self, Config, StateDir, directory},
     signer::{Entropy, KeyFileError, files},
 };
 
@@ -118,7 +118,8 @@ impl Restore<'_> {
         files::create_private_directory(aside).map_err(RestoreError::file(aside))?;
         unpack(self.backup, aside)?;
         let inside = |why: &dyn Display| RestoreError::inside(self.backup, aside, why);
-        let config = settle_at_home(&aside.join("countersign.toml"))?.map_err(|error| inside(&error))?;
+        let path = aside.join("countersign.toml");
+        let config = Config::parse(&settled_at_home(&path)?, &path).map_err(|error| inside(&error))?;
         let scene = Scene { config, entropy, clock };
         let root = pem::read_one(&scene.state().root_certificate()).map_err(|error| inside(&error))?;
         // Before the book, which may be large.
@@ -239,13 +240,13 @@ impl Scene<'_> {
 }
 
 /// The configuration, with state and profiles beside it, wherever they were.
-fn settle_at_home(path: &Path) -> Result<Result<Config, ConfigError>, RestoreError> {
+fn settled_at_home(path: &Path) -> Result<String, RestoreError> {
     let text = fs::read_to_string(path).map_err(RestoreError::file(path))?;
     let at_home = at_home(&text);
     if at_home != text {
         fs::write(path, &at_home).map_err(RestoreError::file(path))?;
     }
-    Ok(Config::parse(&at_home, path))
+    Ok(at_home)
 }
 
 /// The text without keys that lead out of the directory: their defaults lead to where the backup was unpacked.
