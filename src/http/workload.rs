@@ -34,19 +34,18 @@ pub(super) async fn renewal(
     State(ca): State<Arc<Ca>>,
     Extension(caller): Extension<LivePeer>,
 ) -> Result<Json<RenewalWindow>, Failure> {
-    let window = ca.renewal_window(caller.serial)?;
+    let (window, workloads) = ca.renewal_windows(caller.serial)?;
     let of_workload = |(id, window): (SpiffeId, Window)| WorkloadWindow {
         spiffe_id: id.to_string(),
         renew_after: window.after.to_string(),
         renew_before: window.before.to_string(),
         reason: window.reason.unwrap_or_default(),
     };
-    let workloads = ca.hurried_workloads(caller.serial)?.into_iter().map(of_workload).collect();
     Ok(Json(RenewalWindow {
         renew_after: window.after.to_string(),
         renew_before: window.before.to_string(),
         reason: window.reason,
-        workloads,
+        workloads: workloads.into_iter().map(of_workload).collect(),
         ask_again: window.ask_again.as_secs(),
         server_time: ca.now().to_string(),
     }))

@@ -4,7 +4,7 @@
 use std::{sync::PoisonError, time::Duration};
 
 use countersign_identity::{MachineId, Serial, SpiffeId, Timestamp};
-use countersign_store::{Hurry, Standing};
+use countersign_store::{Hurry, Issuance, Standing};
 
 use super::{Ca, Refused};
 
@@ -28,47 +28,49 @@ pub struct Window {
 }
 
 impl Ca {
-    /// The renewal window of the certificate with this serial.
+    /// The renewal window of the certificate with this serial, and those of the machine's workloads that an operator is in a
+    /// hurry about: they renew through their machine, and hear of it through it.
     ///
     /// # Errors
     /// When the book does not know it or cannot be read.
-    pub fn renewal_window(&self, serial: Serial) -> Result<Window, Refused> {
+    pub fn renewal_windows(&self, serial: Serial) -> Result<(Window, Vec<(SpiffeId, Window)>), Refused> {
         let unknown = || Refused::CertificateUnknown(serial.to_string());
         let Standing { issuance, machine, .. } = self.book().standing(serial)?.ok_or_else(unknown)?;
-        let (after, before) = self.profile(&issuance.profile)?.renewal_window(&issuance.validity);
-        let window = Window { after, before, reason: None, ask_again: ASK_AGAIN };
-        Ok(match machine.and_then(|machine| Some((machine.id, machine.hurry?))) {
-            Some((id, hurry)) if issuance.recorded <= hurry.since => hurried(window, id, hurry),
-            _ => {
-                let mut calendar = self.calendar.lock().unwrap_or_else(PoisonError::into_inner);
-                let planned = calendar.plan(serial, (after, before), self.now());
-                planned.map_or_else(
-                    || window.clone(),
-                    |(after, before)| Window { after, before, ..window.clone() },
-                )
-            }
-        })
+        let workloads = machine.as_ref().map(|machine| self.hurried_workloads(machine.id)).transpose()?;
+        let usual = self.usual_window(&issuance)?;
+        let window = match machine.and_then(|machine| Some((machine.id, machine.hurry?))) {
+            Some((id, hurry)) if issuance.recorded <= hurry.since => hurried(usual, id, hurry),
+            _ => self.planned(serial, usual),
+        };
+        Ok((window, workloads.unwrap_or_default()))
     }
 
-    /// The workloads of the machine with this certificate that an operator is in a hurry about, with their windows: they
-    /// renew through their machine, and hear of it through it. The first of them, if they are many: whoever has renewed
-    /// makes room.
-    ///
-    /// # Errors
-    /// When the book cannot be read.
-    pub fn hurried_workloads(&self, parent: Serial) -> Result<Vec<(SpiffeId, Window)>, Refused> {
-        let machine = self.book().standing(parent)?.and_then(|standing| standing.machine);
-        let Some(machine) = machine else { return Ok(Vec::new()) };
+    /// As its profile has it.
+    fn usual_window(&self, issuance: &Issuance) -> Result<Window, Refused> {
+        let (after, before) = self.profile(&issuance.profile)?.renewal_window(&issuance.validity);
+        Ok(Window { after, before, reason: None, ask_again: ASK_AGAIN })
+    }
+
+    /// As the calendar has room in it.
+    fn planned(&self, serial: Serial, usual: Window) -> Window {
+        let mut calendar = self.calendar.lock().unwrap_or_else(PoisonError::into_inner);
+        match calendar.plan(serial, (usual.after, usual.before), self.now()) {
+            Some((after, before)) => Window { after, before, ..usual },
+            None => usual,
+        }
+    }
+
+    /// The first of them, if they are many: whoever has renewed makes room.
+    fn hurried_workloads(&self, parent: MachineId) -> Result<Vec<(SpiffeId, Window)>, Refused> {
         let mut found = Vec::new();
-        for workload in self.book().workloads(machine.id)? {
+        for workload in self.book().workloads(parent)? {
             let Some(hurry) = workload.hurry else { continue };
             let newest = workload.pending.unwrap_or(workload.confirmed).serial;
             let issued = self.book().issuance(newest)?.map(|issued| issued.issuance);
             let Some(issuance) = issued.filter(|one| one.recorded <= hurry.since) else { continue };
-            let Ok(profile) = self.profile(&issuance.profile) else { continue };
-            let (after, before) = profile.renewal_window(&issuance.validity);
-            let window = Window { after, before, reason: None, ask_again: ASK_AGAIN };
-            found.push((workload.spiffe_id, hurried(window, workload.id, hurry)));
+            // Under a profile that is gone nothing is renewed.
+            let Ok(usual) = self.usual_window(&issuance) else { continue };
+            found.push((workload.spiffe_id, hurried(usual, workload.id, hurry)));
         }
         Ok(soonest(found))
     }
