@@ -23,7 +23,8 @@ use super::{
 /// fail and why.
 ///
 /// A file may hold certificates (PEM or DER), a SPIFFE bundle, a trust snapshot as `bundle export` writes it, or an
-/// invitation; private keys in it are mentioned and never shown, and of a PKCS#12 file only how it is protected. Exit code 0 says that it could be read, not that all is well.
+/// invitation; private keys in it are mentioned and never shown, and of a PKCS#12 file only how it is protected. Exit
+/// code 0 says that it could be read, not that all is well.
 #[derive(Args, Debug)]
 pub(crate) struct InspectArgs {
     /// A file, the HOST:PORT of a TLS endpoint, or an invitation, csinv1_….

@@ -9,61 +9,19 @@ use tokio::sync::watch;
 
 use crate::archive::{self, Keeper};
 use crate::committer::Committer;
-use crate::engine::{Change, Engine, FjallEngine, MemoryEngine};
-use crate::observer::{Health, Observer, Unobserved};
-use crate::records::{Record, corrupt};
+use crate::engine::{Engine, FjallEngine, MemoryEngine};
+use crate::observer::Health;
 use crate::store::{Store, StoreResult};
 use crate::{
-    Actor, ApiKeyFilter, ApiKeyRecord, Archive, BackedUp, Claim, Counts, Cursor, Door, Event, Expired,
-    HandedOn, Imported, Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord,
-    KeyStanding, Listing, Machine, MachineFilter, Met, NewInvitation, Order, PermissionUse, PolicyRecord,
+    Actor, ApiKeyFilter, ApiKeyRecord, BackedUp, Claim, Counts, Cursor, Door, Event, Expired, HandedOn,
+    Imported, Invitation, Invited, Issuance, IssuanceFilter, IssuedCertificate, IssuerRecord, KeyStanding,
+    Listing, Machine, MachineFilter, Met, NewInvitation, Options, Order, PermissionUse, PolicyRecord,
     Presentation, Redemption, Restoration, Restored, Revoked, RevokedSerial, RevokedToken, RootsDocument,
     Standing, StoreError, StoredEvent, Target, TokenId, TrustState, Unbooked, Whom, Withdrawn, api_keys,
-    backup, counts, events, expiry, invitations, issuances, keys, lineage, machines, orders, presentation,
+    backup, counts, events, expiry, invitations, issuances, layout, lineage, machines, orders, presentation,
     recovery, registrations, restoration, revocation, revoked_list, standing, trust, uses, withdrawn,
     workloads,
 };
-
-/// Fills a slice with octets no one can guess.
-pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
-
-/// The layout this code writes.
-const FORMAT: u64 = 1;
-
-/// What a book needs from outside.
-pub struct Options {
-    /// Where salts come from.
-    pub entropy: Entropy,
-    /// Who is told about groups of commands.
-    pub observer: Arc<dyn Observer>,
-    /// Where old events go; without an archive all of them stay in the book.
-    pub archive: Option<Archive>,
-    /// Commands that may wait. 1024 is four full groups: at one flush a millisecond the last waits a few of them.
-    pub queue_depth: usize,
-}
-
-impl Options {
-    /// Options with nobody watching.
-    pub fn new(entropy: Entropy) -> Self {
-        Self { entropy, observer: Arc::new(Unobserved), archive: None, queue_depth: 1024 }
-    }
-
-    /// With someone watching.
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
-        Self { observer, ..self }
-    }
-
-    /// With an archive for old events.
-    pub fn archived(self, archive: Archive) -> Self {
-        Self { archive: Some(archive), ..self }
-    }
-}
-
-impl std::fmt::Debug for Options {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("queue_depth", &self.queue_depth).finish_non_exhaustive()
-    }
-}
 
 /// The book. Closing it (by dropping it) waits for every command that was taken in.
 pub struct Book {
@@ -97,27 +55,11 @@ impl Book {
 
     /// The book on some engine.
     pub fn on(engine: Arc<dyn Engine>, options: Options) -> StoreResult<Self> {
-        check_format(&*engine)?;
+        layout::check(&*engine)?;
         workloads::index(&*engine)?;
         let Options { entropy, observer, archive, queue_depth } = options;
         let keeper = Keeper::of(archive, Arc::clone(&observer));
         Ok(Self { committer: Committer::start(engine, queue_depth, observer, entropy)?, keeper })
-    }
-}
-
-/// A book of a newer version is not touched; an empty one is marked.
-fn check_format(engine: &dyn Engine) -> StoreResult<()> {
-    let Some(octets) = engine.get(keys::FORMAT)? else {
-        if !engine.scan(&[], keys::END, 1)?.is_empty() {
-            return Err(corrupt(keys::FORMAT, "it is missing"));
-        }
-        let new = Some(FORMAT.write(keys::FORMAT)?.into());
-        engine.apply(&[Change { key: keys::FORMAT.to_vec(), old: None, new }])?;
-        return engine.sync();
-    };
-    match u64::read(keys::FORMAT, &octets)? {
-        FORMAT => Ok(()),
-        found => Err(corrupt(keys::FORMAT, &format!("found layout {found}, expected {FORMAT}"))),
     }
 }
 
